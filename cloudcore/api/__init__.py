@@ -1,0 +1,1 @@
+"""The EC2, STS and IAM front door."""

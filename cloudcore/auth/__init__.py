@@ -1,0 +1,1 @@
+"""The Auth Manager: users, projects, roles and access keys behind one Protocol."""

@@ -1,0 +1,1 @@
+"""How messages travel: loopback in one process, AMQP between processes."""

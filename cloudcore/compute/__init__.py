@@ -1,0 +1,1 @@
+"""The host's compute agent: journal, convergence loop, guests."""

@@ -1,0 +1,1 @@
+"""Intent to reality: leased, idempotent steps; the only writer of progress."""

@@ -1,0 +1,1 @@
+"""The one TOML file: typed sections, environment overrides, every mistake reported at once."""

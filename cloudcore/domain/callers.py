@@ -1,0 +1,25 @@
+"""Who asks: the one value that authentication yields and that every handler and policy rule needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """An authenticated user acting in one project.
+
+    `project_id` is the account: twelve digits, as in an EC2 OwnerId and an ARN. `roles` is the union of the user's
+    global roles and the roles in this project (domain/policy.py says what each may do).
+    """
+
+    access_key: str
+    user_id: str
+    user_name: str
+    project_id: str
+    project_name: str
+    roles: frozenset[str] = field(default_factory=frozenset)
+
+    @property
+    def arn(self) -> str:
+        return f"arn:aws:iam::{self.project_id}:user/{self.user_name}"

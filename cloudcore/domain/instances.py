@@ -1,0 +1,100 @@
+"""The life cycle of an instance, as one table.
+
+TRANSITIONS[state][event] is the next state. An absent pair is IncorrectInstanceState for a request and a dropped stale
+fact for a fact. Effects belong to states (a Moore machine): AWAITS[state] names the operation that an unsettled state
+waits for, so recovery is one loop that issues it again.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class State(Enum):
+    PENDING = "pending"
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    SHUTTING_DOWN = "shutting-down"
+    TERMINATED = "terminated"
+
+
+class Event(Enum):
+    # requests
+    START = "start"
+    STOP = "stop"
+    REBOOT = "reboot"
+    TERMINATE = "terminate"
+    # facts
+    GUEST_STARTED = "guest-started"
+    GUEST_STOPPED = "guest-stopped"
+    GUEST_GONE = "guest-gone"
+    LAUNCH_FAILED = "launch-failed"
+
+
+REQUESTS = frozenset({Event.START, Event.STOP, Event.REBOOT, Event.TERMINATE})
+
+TRANSITIONS: dict[State, dict[Event, State]] = {
+    State.PENDING: {
+        Event.GUEST_STARTED: State.RUNNING,
+        Event.GUEST_STOPPED: State.STOPPED,
+        Event.LAUNCH_FAILED: State.SHUTTING_DOWN,
+        Event.STOP: State.STOPPING,
+        Event.TERMINATE: State.SHUTTING_DOWN,
+    },
+    State.STARTING: {
+        Event.GUEST_STARTED: State.RUNNING,
+        Event.GUEST_STOPPED: State.STOPPED,
+        Event.LAUNCH_FAILED: State.STOPPED,
+        Event.START: State.STARTING,
+        Event.STOP: State.STOPPING,
+        Event.TERMINATE: State.SHUTTING_DOWN,
+    },
+    State.RUNNING: {
+        Event.GUEST_STOPPED: State.STOPPED,
+        Event.START: State.RUNNING,
+        Event.STOP: State.STOPPING,
+        Event.REBOOT: State.RUNNING,
+        Event.TERMINATE: State.SHUTTING_DOWN,
+    },
+    State.STOPPING: {
+        Event.GUEST_STOPPED: State.STOPPED,
+        Event.STOP: State.STOPPING,
+        Event.TERMINATE: State.SHUTTING_DOWN,
+    },
+    State.STOPPED: {
+        Event.START: State.STARTING,
+        Event.STOP: State.STOPPED,
+        Event.TERMINATE: State.SHUTTING_DOWN,
+    },
+    State.SHUTTING_DOWN: {
+        Event.GUEST_GONE: State.TERMINATED,
+        Event.TERMINATE: State.SHUTTING_DOWN,
+    },
+    State.TERMINATED: {
+        Event.TERMINATE: State.TERMINATED,
+    },
+}
+
+AWAITS: dict[State, str] = {  # operation kinds of the conductor
+    State.PENDING: "launch",
+    State.STARTING: "start",
+    State.STOPPING: "stop",
+    State.SHUTTING_DOWN: "terminate",
+}
+
+EC2_CODE: dict[State, tuple[int, str]] = {
+    State.PENDING: (0, "pending"),
+    State.STARTING: (0, "pending"),
+    State.RUNNING: (16, "running"),
+    State.STOPPING: (64, "stopping"),
+    State.STOPPED: (80, "stopped"),
+    State.SHUTTING_DOWN: (32, "shutting-down"),
+    State.TERMINATED: (48, "terminated"),
+}
+
+
+def after(state: State, event: Event) -> State | None:
+    """The next state, or None where the table has no such pair."""
+    return TRANSITIONS[state].get(event)

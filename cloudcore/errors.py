@@ -1,0 +1,105 @@
+"""The closed vocabulary of refusals. Codes are stable and never reused; each protocol maps them in one table of its own
+(api: EC2, STS and IAM; objectstore: S3; cli: sentences). Nothing here knows HTTP.
+
+A CloudError is an answer, not an accident: its text may be shown to the caller and names the offending value. Whatever
+else is raised is a bug and reaches the caller as an opaque reference only.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Code(Enum):
+    """What can be wrong, in the words of the domain."""
+
+    # requests
+    MISSING_ACTION = "missing-action"
+    UNKNOWN_ACTION = "unknown-action"
+    UNSUPPORTED = "unsupported"
+    UNKNOWN_PARAMETER = "unknown-parameter"
+    MISSING_PARAMETER = "missing-parameter"
+    BAD_VALUE = "bad-value"
+    BAD_COMBINATION = "bad-combination"
+    BAD_REQUEST = "bad-request"
+    BAD_PAGE_TOKEN = "bad-page-token"
+    DRY_RUN = "dry-run"
+    TOKEN_MISMATCH = "token-mismatch"
+    THROTTLED = "throttled"
+    UNAVAILABLE = "unavailable"
+    INTERNAL = "internal"
+    # identity
+    NOT_AUTHENTICATED = "not-authenticated"
+    REQUEST_EXPIRED = "request-expired"
+    NOT_AUTHORISED = "not-authorised"
+    USER_UNKNOWN = "user-unknown"
+    USER_DUPLICATE = "user-duplicate"
+    PROJECT_UNKNOWN = "project-unknown"
+    PROJECT_DUPLICATE = "project-duplicate"
+    ACCESS_KEY_UNKNOWN = "access-key-unknown"
+    ACCESS_KEY_DUPLICATE = "access-key-duplicate"
+    ROLE_UNKNOWN = "role-unknown"
+    IN_USE = "in-use"
+    # instances
+    INSTANCE_MALFORMED = "instance-malformed"
+    INSTANCE_UNKNOWN = "instance-unknown"
+    INSTANCE_STATE = "instance-state"
+    INSTANCE_PROTECTED = "instance-protected"
+    INSTANCE_TYPE_UNKNOWN = "instance-type-unknown"
+    CAPACITY = "capacity"
+    USER_DATA_MALFORMED = "user-data-malformed"
+    ZONE_UNKNOWN = "zone-unknown"
+    # images
+    IMAGE_MALFORMED = "image-malformed"
+    IMAGE_UNKNOWN = "image-unknown"
+    IMAGE_NAME_DUPLICATE = "image-name-duplicate"
+    IMAGE_UNAVAILABLE = "image-unavailable"
+    IMAGE_INVALID = "image-invalid"
+    IMAGE_MANIFEST = "image-manifest"
+    # key pairs
+    KEY_PAIR_UNKNOWN = "key-pair-unknown"
+    KEY_PAIR_DUPLICATE = "key-pair-duplicate"
+    KEY_FORMAT = "key-format"
+    # security groups
+    GROUP_MALFORMED = "group-malformed"
+    GROUP_UNKNOWN = "group-unknown"
+    GROUP_DUPLICATE = "group-duplicate"
+    GROUP_RESERVED = "group-reserved"
+    GROUP_IN_USE = "group-in-use"
+    RULE_DUPLICATE = "rule-duplicate"
+    RULE_UNKNOWN = "rule-unknown"
+    # networks
+    NETWORK_UNKNOWN = "network-unknown"
+    NETWORK_DUPLICATE = "network-duplicate"
+    ADDRESSES_EXHAUSTED = "addresses-exhausted"
+    # tags and generic resources
+    RESOURCE_MALFORMED = "resource-malformed"
+    RESOURCE_UNKNOWN = "resource-unknown"
+    TAG_LIMIT = "tag-limit"
+    # quotas
+    INSTANCE_QUOTA = "instance-quota"
+    VCPU_QUOTA = "vcpu-quota"
+    GROUP_QUOTA = "group-quota"
+    RULE_QUOTA = "rule-quota"
+    # hosts
+    HOST_UNKNOWN = "host-unknown"
+    HOST_UNREACHABLE = "host-unreachable"
+    NO_HYPERVISOR = "no-hypervisor"
+    # the machine below
+    NOT_PERMITTED = "not-permitted"
+    STATE_DIRECTORY = "state-directory"
+    SCHEMA_NEWER = "schema-newer"
+    PORT_TAKEN = "port-taken"
+    CONFIGURATION = "configuration"
+    PROGRAM_FAILED = "program-failed"
+
+
+class CloudError(Exception):
+    """One refusal: a `Code` and a sentence that names the value at fault. Safe to show to the caller."""
+
+    def __init__(self, code: Code, text: str) -> None:
+        super().__init__(code, text)
+        self.code, self.text = code, text
+
+    def __str__(self) -> str:
+        return self.text

@@ -1,0 +1,1 @@
+"""What guests read at 169.254.169.254."""

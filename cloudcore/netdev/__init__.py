@@ -1,0 +1,1 @@
+"""Host networking behind one small Protocol: bridge, dnsmasq and nftables, and the simulated one."""

@@ -1,0 +1,1 @@
+"""The host's network agent: ports, leases, firewall chains."""

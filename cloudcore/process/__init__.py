@@ -1,0 +1,1 @@
+"""Running other programs from the reactor, always by argument list, always with a deadline."""

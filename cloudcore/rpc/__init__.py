@@ -1,0 +1,1 @@
+"""Typed contracts between services, their codec, envelope and faults: no IO."""

@@ -1,0 +1,1 @@
+"""The cell database: schema, migrations and repositories over SQLAlchemy Core."""

@@ -1,0 +1,1 @@
+"""Hypervisors behind one small Protocol: libvirt and the simulated one."""

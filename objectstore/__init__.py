@@ -1,0 +1,1 @@
+"""The object store: S3 over HTTP, durable before the 200."""
