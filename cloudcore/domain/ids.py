@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable
 
@@ -55,3 +56,12 @@ def mac_address(instance: str) -> str:
     """Locally administered, 40 bits of the id: what makes the id unique makes this unique too (a UNIQUE column says so)."""
     digits = instance.removeprefix("i-")[-10:].rjust(10, "0")
     return "06:" + ":".join(digits[at : at + 2] for at in range(0, 10, 2))
+
+
+def default_vpc(project: str) -> str:
+    """Each account has one default VPC; its id follows from the account and needs no row."""
+    return f"{PREFIXES['vpc']}-{hashlib.sha256(f'vpc {project}'.encode()).hexdigest()[:17]}"
+
+
+def default_subnet(project: str, zone: str) -> str:
+    return f"{PREFIXES['subnet']}-{hashlib.sha256(f'subnet {project} {zone}'.encode()).hexdigest()[:17]}"

@@ -7,6 +7,7 @@ waits for, so recovery is one loop that issues it again.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
 
 
@@ -98,3 +99,39 @@ EC2_CODE: dict[State, tuple[int, str]] = {
 def after(state: State, event: Event) -> State | None:
     """The next state, or None where the table has no such pair."""
     return TRANSITIONS[state].get(event)
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One row. `generation` grows by one with every change of what is wanted, never with what is observed.
+
+    `host`, `address` are None until placed. Times are seconds since the epoch. `reason_code` and `reason` are EC2's
+    stateReason (Server.InsufficientInstanceCapacity, Client.UserInitiatedShutdown ...) and a sentence for people.
+    """
+
+    id: str
+    project: str
+    reservation: str
+    launch_index: int
+    cell: str
+    image: str
+    instance_type: str
+    vcpus: int
+    memory_mib: int
+    disk_gib: int
+    zone: str | None
+    key_name: str | None
+    state: State
+    generation: int
+    created: float
+    mac: str
+    host: str | None = None
+    address: str | None = None
+    reason_code: str | None = None
+    reason: str | None = None
+    shutdown_behaviour: str = "stop"  # or terminate
+    protected: bool = False  # DisableApiTermination
+    changed: float = 0.0
+    user_data: bytes | None = None
+    key_id: str | None = None
+    requester: str = ""
