@@ -84,7 +84,6 @@ class Nothing:
     pass
 
 
-@contract("compute", (1, 0))
 class Compute(Protocol):
     @call(since=(1, 0), timeout=10)
     def ensure(self, request: WantedGuest) -> Deferred[Taken]: ...
@@ -99,3 +98,4 @@ class Compute(Protocol):
     def present(self, request: Nothing) -> Deferred[Presence]: ...
 
 
+COMPUTE = contract("compute", (1, 0), Compute)

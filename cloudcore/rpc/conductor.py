@@ -69,13 +69,15 @@ class Heartbeat:
     options: tuple[str, ...] = ()
 
 
-@contract("conductor", (1, 0))
 class Conductor(Protocol):
     @call(since=(1, 0), timeout=5)
     def hint(self, request: Hint) -> Deferred[Heard]: ...
 
 
-@contract("conductor.facts", (1, 0))
 class FactSink(Protocol):
     @call(since=(1, 0), timeout=10)
     def report(self, request: Facts) -> Deferred[Acknowledged]: ...
+
+
+CONDUCTOR = contract("conductor", (1, 0), Conductor)
+FACT_SINK = contract("conductor.facts", (1, 0), FactSink)

@@ -31,9 +31,11 @@ class InspectedImage:
     virtual_size: int
 
 
-@contract("images", (1, 0))
 class Images(Protocol):
     @call(since=(1, 0), timeout=300, errors=(Code.IMAGE_INVALID, Code.IMAGE_MANIFEST, Code.NOT_AUTHORISED,
                                              Code.RESOURCE_UNKNOWN, Code.UNAVAILABLE))
     def inspect(self, request: ImageLocation) -> Deferred[InspectedImage]:
         """Reads the whole object once: header judged by our own parser first, then hashed."""
+
+
+IMAGES = contract("images", (1, 0), Images)

@@ -75,7 +75,6 @@ class Everything:
     pass
 
 
-@contract("network", (1, 0))
 class Network(Protocol):
     @call(since=(1, 0), timeout=20, errors=(Code.PROGRAM_FAILED,))
     def ensure(self, request: WantedNetwork) -> Deferred[Applied]: ...
@@ -89,3 +88,6 @@ class Network(Protocol):
 
     @call(since=(1, 0), timeout=10)
     def present(self, request: Everything) -> Deferred[Ports]: ...
+
+
+NETWORK = contract("network", (1, 0), Network)

@@ -37,7 +37,9 @@ class Selection:
     explanation: tuple[str, ...] = ()
 
 
-@contract("scheduler", (1, 0))
 class Scheduler(Protocol):
     @call(since=(1, 0), timeout=5)
     def select(self, request: Needs) -> Deferred[Selection]: ...
+
+
+SCHEDULER = contract("scheduler", (1, 0), Scheduler)
