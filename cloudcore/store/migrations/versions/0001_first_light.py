@@ -1,0 +1,294 @@
+"""The first schema, as it was when the first release was made: store/schema.py moves on, this file never does."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    metadata.create_all(op.get_bind())
+
+
+metadata = sa.MetaData(naming_convention={
+    "pk": "pk_%(table_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+})  # fmt: skip
+
+
+def text(name: str, *rest: object, **options: object) -> sa.Column:
+    return sa.Column(name, sa.Text, *rest, nullable=options.pop("nullable", False), **options)
+
+
+def number(name: str, **options: object) -> sa.Column:
+    return sa.Column(name, sa.BigInteger, nullable=options.pop("nullable", False), **options)
+
+
+def moment(name: str, **options: object) -> sa.Column:
+    return sa.Column(name, sa.Double, nullable=options.pop("nullable", False), **options)
+
+
+def flag(name: str, **options: object) -> sa.Column:
+    return sa.Column(name, sa.Boolean, nullable=options.pop("nullable", False), **options)
+
+
+# -- who -------------------------------------------------------------------------------------------------------------
+
+projects = sa.Table("projects", metadata, text("id", primary_key=True), text("name", unique=True), flag("enabled"))
+
+users = sa.Table(
+    "users", metadata, text("id", primary_key=True), text("name", unique=True), text("email"), flag("enabled")
+)
+
+grants = sa.Table(
+    "grants", metadata,
+    text("user_id", sa.ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    text("project_id", primary_key=True),  # '' means everywhere: NULL cannot be part of a key
+    text("role", primary_key=True),
+)  # fmt: skip
+
+access_keys = sa.Table(
+    "access_keys", metadata,
+    text("id", primary_key=True),
+    text("secret"),
+    text("user_id", sa.ForeignKey("users.id", ondelete="CASCADE"), index=True),
+    text("project_id", sa.ForeignKey("projects.id")),
+    flag("enabled"),
+    moment("created"),
+)  # fmt: skip
+
+# -- what the api keeps ----------------------------------------------------------------------------------------------
+
+cells = sa.Table("cells", metadata, text("name", primary_key=True))
+instance_mappings = sa.Table("instance_mappings", metadata, text("instance", primary_key=True), text("cell"))
+host_mappings = sa.Table("host_mappings", metadata, text("host", primary_key=True), text("cell"))
+
+key_pairs = sa.Table(
+    "key_pairs", metadata,
+    text("id", primary_key=True),
+    text("project"),
+    text("name"),
+    text("type"),  # rsa | ed25519
+    text("fingerprint"),
+    text("public_key"),  # OpenSSH, one line
+    moment("created"),
+    sa.UniqueConstraint("project", "name"),
+)  # fmt: skip
+
+images = sa.Table(
+    "images", metadata,
+    text("id", primary_key=True),
+    text("project"),
+    text("name"),
+    text("description"),
+    text("location"),  # as registered
+    text("source"),  # bucket/key that hosts fetch
+    text("sha256"),
+    number("size"),
+    text("format"),
+    number("virtual_size"),
+    text("architecture"),
+    text("root_device"),
+    flag("public"),
+    text("state"),  # available | deregistered
+    moment("created"),
+)  # fmt: skip
+sa.Index("uq_images_name", images.c.project, images.c.name, unique=True,
+         sqlite_where=images.c.state == "available", postgresql_where=images.c.state == "available")  # fmt: skip
+
+security_groups = sa.Table(
+    "security_groups", metadata,
+    text("id", primary_key=True),
+    text("project"),
+    text("name"),
+    text("description"),
+    number("revision"),  # grows with each change of rules or members
+    moment("created"),
+    sa.UniqueConstraint("project", "name"),
+)  # fmt: skip
+
+security_group_rules = sa.Table(
+    "security_group_rules", metadata,
+    text("id", primary_key=True),
+    text("group_id", sa.ForeignKey("security_groups.id", ondelete="CASCADE")),
+    flag("egress"),
+    text("protocol"),
+    number("from_port"),
+    number("to_port"),
+    text("cidr"),  # '' when source_group is set: NULLs would escape the unique constraint
+    text("source_group", index=True),
+    text("description"),
+    moment("created"),
+    sa.UniqueConstraint("group_id", "egress", "protocol", "from_port", "to_port", "cidr", "source_group"),
+)  # fmt: skip
+
+tags = sa.Table(
+    "tags", metadata,
+    text("resource", primary_key=True),
+    text("key", primary_key=True),
+    text("value"),
+    text("kind"),  # instance, image, security-group, key-pair ...
+    text("project", index=True),
+)  # fmt: skip
+
+quotas = sa.Table(
+    "quotas", metadata,
+    text("project", primary_key=True),
+    text("resource", primary_key=True),  # instances | vcpus | security-groups | …
+    number("limit"),
+    number("used"),
+    sa.CheckConstraint("used >= 0", name="not_negative"),
+)  # fmt: skip
+
+requests = sa.Table(
+    "requests", metadata,
+    text("project", primary_key=True),
+    text("action", primary_key=True),
+    text("token", primary_key=True),
+    text("parameter_hash"),
+    text("answer"),  # JSON: ids, from which the answer is rendered anew
+    moment("created"),
+)  # fmt: skip
+
+audit = sa.Table(
+    "audit", metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    moment("at", index=True),
+    text("request_id"),
+    text("project", index=True),
+    text("user_name"),
+    text("access_key"),
+    text("action"),
+    text("resources"),  # JSON list of ids
+    text("parameters"),  # JSON, redacted
+)  # fmt: skip
+
+# -- instances and their progress ------------------------------------------------------------------------------------
+
+instances = sa.Table(
+    "instances", metadata,
+    text("id", primary_key=True),
+    text("project"),
+    text("reservation", index=True),
+    number("launch_index"),
+    text("cell"),
+    text("image"),
+    text("instance_type"),
+    number("vcpus"),
+    number("memory_mib"),
+    number("disk_gib"),
+    text("zone", nullable=True),
+    text("key_name", nullable=True),
+    text("key_id", nullable=True),
+    text("state"),
+    number("generation"),
+    moment("created"),
+    moment("changed"),
+    text("mac", unique=True),
+    text("host", nullable=True, index=True),
+    text("address", nullable=True, unique=True),
+    text("reason_code", nullable=True),
+    text("reason", nullable=True),
+    text("shutdown_behaviour"),
+    flag("protected"),
+    sa.Column("user_data", sa.LargeBinary, nullable=True),
+    text("requester"),
+    sa.Index("ix_instances_page", "project", "created", "id"),
+    sa.Index("ix_instances_state", "state"),
+)  # fmt: skip
+
+instance_groups = sa.Table(
+    "instance_groups", metadata,
+    text("instance", sa.ForeignKey("instances.id", ondelete="CASCADE"), primary_key=True),
+    text("group_id", sa.ForeignKey("security_groups.id"), primary_key=True, index=True),
+)  # fmt: skip
+
+operations = sa.Table(
+    "operations", metadata,
+    text("id", primary_key=True),
+    text("kind"),  # domain/operations.py
+    text("subject", index=True),  # instance id, or group id
+    number("generation"),  # of the subject when it was wanted; superseded by a newer one
+    text("project"),
+    text("request_id"),
+    text("state"),  # open | done | failed | superseded
+    text("result", nullable=True),
+    moment("created"),
+    moment("finished", nullable=True),
+    text("cell"),
+)  # fmt: skip
+
+steps = sa.Table(
+    "steps", metadata,
+    text("operation", sa.ForeignKey("operations.id", ondelete="CASCADE"), primary_key=True),
+    number("n", primary_key=True),
+    text("kind"),
+    text("subject"),
+    text("state"),  # due | done
+    number("attempt"),
+    moment("due"),
+    text("lease_owner", nullable=True),
+    number("lease_epoch"),
+    moment("lease_expires"),
+    moment("deadline"),  # after this the operation gives up
+    sa.Index("ix_steps_due", "due", sqlite_where=sa.text("state = 'due'"), postgresql_where=sa.text("state = 'due'")),
+    sa.Index("ix_steps_subject", "subject"),
+)  # fmt: skip
+
+# -- hosts and what they give ----------------------------------------------------------------------------------------
+
+hosts = sa.Table(
+    "hosts", metadata,
+    text("name", primary_key=True),
+    text("cell"),
+    text("zone"),
+    number("epoch"),
+    number("generation"),  # compare-and-swap of every claim and release
+    number("vcpus"),
+    number("memory_mib"),
+    number("disk_gib"),
+    number("used_vcpus"),
+    number("used_memory_mib"),
+    number("used_disk_gib"),
+    number("guests"),
+    text("virt_type"),
+    flag("enabled"),
+    moment("seen"),
+    number("revision", index=True),  # grows with every change of any host: readers ask for what is newer
+    sa.CheckConstraint("used_vcpus >= 0 AND used_memory_mib >= 0 AND used_disk_gib >= 0", name="not_negative"),
+    sa.CheckConstraint("used_vcpus <= vcpus AND used_memory_mib <= memory_mib AND used_disk_gib <= disk_gib"
+                       " OR NOT enabled", name="within_capacity"),
+)  # fmt: skip
+
+allocations = sa.Table(
+    "allocations", metadata,
+    text("instance", primary_key=True),
+    text("host", sa.ForeignKey("hosts.name"), index=True),
+    number("vcpus"),
+    number("memory_mib"),
+    number("disk_gib"),
+)  # fmt: skip
+
+networks = sa.Table(
+    "networks", metadata,
+    text("name", primary_key=True),
+    text("cidr", unique=True),
+    text("gateway"),
+    number("next"),  # the address never given before, as a number
+    number("last"),
+)  # fmt: skip
+
+addresses = sa.Table(
+    "addresses", metadata,
+    text("address", primary_key=True),
+    text("network", sa.ForeignKey("networks.name")),
+    text("instance", nullable=True, unique=True),
+    moment("rests_until"),  # a freed address is not given again before this
+    sa.Index("ix_addresses_free", "network", "rests_until"),
+)  # fmt: skip
