@@ -34,3 +34,34 @@ class Group:
     revision: int
     rules: tuple[Rule, ...] = ()
     members: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DescribedRule:
+    """A rule as its owner sees it."""
+
+    rule: Rule
+    group: str
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityGroup:
+    """A group as its owner sees it."""
+
+    id: str
+    project: str
+    name: str
+    description: str
+    revision: int
+    created: float  # seconds since the epoch
+    rules: tuple[DescribedRule, ...] = ()
+
+
+DEFAULT_NAME = "default"  # each project has it; it cannot be deleted
+
+
+def matching(rule: Rule) -> tuple[bool, str, int, int, str, str]:
+    """What makes two rules of one group the same. Protocol -1 means all, whatever the ports say."""
+    ports = (-1, -1) if rule.protocol == "-1" else (rule.from_port, rule.to_port)
+    return rule.egress, rule.protocol, *ports, rule.cidr or "", rule.source_group or ""
