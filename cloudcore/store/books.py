@@ -7,6 +7,7 @@ commits when it returns.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import sqlalchemy as sa
 
@@ -21,6 +22,8 @@ from cloudcore.store.quotas import Quotas
 from cloudcore.store.requests import Requests
 from cloudcore.store.security_groups import SecurityGroups
 from cloudcore.store.tags import Tags
+
+Repository = TypeVar("Repository")
 
 
 def database_time(connection: sa.Connection) -> float:
@@ -51,3 +54,7 @@ class Books:
         if self._now is None:
             self._now = self._clock(self._connection)
         return self._now
+
+    def over(self, repository: Callable[[sa.Connection, Callable[[], float]], Repository]) -> Repository:
+        """A repository that lives above the store (auth/sql.py has one), in this same transaction."""
+        return repository(self._connection, self.now)
