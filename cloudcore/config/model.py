@@ -1,0 +1,175 @@
+"""What can be configured. A key is a field: its type, its default, what it may be and what it is for stand together,
+and the reference in the documentation is made from here. A daemon gets its own sections only, never the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network
+from typing import Any
+from urllib.parse import urlsplit
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a value must be, in words (`says`) and as a test."""
+
+    says: str
+    holds: Callable[[Any], bool]
+
+
+PORT = Bounds("must be an integer 0–65535 (0 picks a free port)", lambda value: 0 <= value <= 65535)
+AT_LEAST_ONE = Bounds("must be at least 1", lambda value: value >= 1)
+NOT_NEGATIVE = Bounds("must not be negative", lambda value: value >= 0)
+POSITIVE = Bounds("must be greater than 0", lambda value: value > 0)
+NAME = Bounds("must be letters, digits and -", lambda value: bool(value) and value.replace("-", "").isalnum())
+
+
+def one_of(*choices: str) -> Bounds:
+    return Bounds("must be " + ", ".join(f'"{choice}"' for choice in choices[:-1]) + f' or "{choices[-1]}"',
+                  lambda value: value in choices)
+
+
+def is_bridge(value: str) -> bool:
+    return value.startswith("cc") and len(value.encode()) <= 15 and value.isascii() and value.isalnum()
+
+
+def is_network(value: str) -> bool:
+    try:
+        network = IPv4Network(value)
+    except ValueError:
+        return False
+    return network.prefixlen <= 29
+
+
+def is_url(*schemes: str) -> Callable[[str], bool]:
+    return lambda value: value == "" or urlsplit(value).scheme in schemes
+
+
+def key(default: Any, says: str, bounds: Bounds | None = None) -> Any:
+    return field(default=default, metadata={"says": says, "bounds": bounds})
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    listen: str = key("127.0.0.1", "address of the EC2, STS and IAM endpoint")
+    port: int = key(8773, "port of the EC2, STS and IAM endpoint", PORT)
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectStore:
+    listen: str = key("127.0.0.1", "address of the S3 endpoint")
+    port: int = key(3333, "port of the S3 endpoint", PORT)
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    listen: str = key("", "address of the metadata service; empty: the bridge's")
+    port: int = key(8775, "port that 169.254.169.254:80 is led to", PORT)
+
+
+@dataclass(frozen=True, slots=True)
+class Dashboard:
+    listen: str = key("127.0.0.1", "address of the dashboard, once there is one")
+    port: int = key(8080, "port of the dashboard, once there is one", PORT)
+
+
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    region: str = key("us-east-2", "region name that clients sign for", NAME)
+    zone: str = key("us-east-2a", "availability zone of this cell", NAME)
+    cell: str = key("cell1", "name of this cell", NAME)
+
+
+DATABASE = Bounds("must begin with sqlite:// or postgresql://",
+                  is_url("sqlite", "postgresql", "postgres", "postgresql+psycopg"))
+BUS = Bounds("must begin with amqp:// or amqps://", is_url("amqp", "amqps"))
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    url: str = key("", "SQLAlchemy URL; empty: SQLite in the state directory", DATABASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Bus:
+    url: str = key("", "broker; empty: within the process", BUS)
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    master_key_file: str = key("", "seals secret keys in the database; empty: keys/master.key in the state directory")
+    cache_seconds: float = key(5.0, "how long a good credential is remembered",
+                               Bounds("must be 0–5", lambda value: 0 <= value <= 5))
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    bridge: str = key("ccbr0", "bridge of the guests", Bounds('must begin with "cc" and have at most 15 letters and '
+                                                              "digits", is_bridge))
+    table: str = key("cloudcore", "name of our nftables tables", Bounds(
+        "must be letters, digits and _", lambda value: value.isascii() and value.replace("_", "a").isalnum()))
+    cidr: str = key("10.90.0.0/16", "addresses of the guests; the bridge has the first",
+                    Bounds("must be an IPv4 network of /29 or larger, such as 10.90.0.0/16", is_network))
+    mtu: int = key(1450, "of the bridge and the guests", Bounds("must be 576–9000", lambda value: 576 <= value <= 9000))
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    driver: str = key("auto", "auto: libvirt", one_of("auto", "libvirt", "simulated"))
+    host: str = key("", "name of this host; empty: the machine's")
+    vcpu_ratio: float = key(8.0, "vCPUs given out for each CPU thread", POSITIVE)
+    reserved_memory_mib: int = key(512, "memory kept for the machine itself", NOT_NEGATIVE)
+    boot_seconds: float = key(0.5, "how long a simulated guest boots", NOT_NEGATIVE)
+    simulated_vcpus: int = key(64, "of a simulated host", AT_LEAST_ONE)
+    simulated_memory_mib: int = key(65536, "of a simulated host", AT_LEAST_ONE)
+    simulated_disk_gib: int = key(1000, "of a simulated host", AT_LEAST_ONE)
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    endpoint: str = key("", "S3 endpoint that hosts fetch images from; empty: that of [objectstore]",
+                        Bounds("must begin with http:// or https://", is_url("http", "https")))
+    access_key: str = key("", "access key they fetch with; empty: that of the account image-fetcher")
+    secret_file: str = key("", "file with its secret key, readable by its owner only")
+
+
+@dataclass(frozen=True, slots=True)
+class Quotas:
+    instances: int = key(100, "of each project", NOT_NEGATIVE)
+    vcpus: int = key(200, "of each project", NOT_NEGATIVE)
+    security_groups: int = key(100, "of each project", NOT_NEGATIVE)
+    rules: int = key(60, "of each security group and direction", NOT_NEGATIVE)
+
+
+@dataclass(frozen=True, slots=True)
+class Conductor:
+    concurrency: int = key(32, "steps under way at once", AT_LEAST_ONE)
+    sweep: float = key(5.0, "seconds between looks for due steps", POSITIVE)
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    level: str = key("info", "least level that is written", one_of("debug", "info", "warn", "error"))
+    file: str = key("", "JSON lines; empty: log/cloudcore.jsonl in the state directory")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Every section there is. `Config()` is what an empty file means."""
+
+    api: Api = Api()
+    objectstore: ObjectStore = ObjectStore()
+    metadata: Metadata = Metadata()
+    dashboard: Dashboard = Dashboard()
+    cloud: Cloud = Cloud()
+    database: Database = Database()
+    bus: Bus = Bus()
+    auth: Auth = Auth()
+    network: Network = Network()
+    compute: Compute = Compute()
+    images: Images = Images()
+    quotas: Quotas = Quotas()
+    conductor: Conductor = Conductor()
+    log: Log = Log()

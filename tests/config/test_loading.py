@@ -1,0 +1,100 @@
+"""Configuration mistakes as a table: what was written, and the line that is printed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cloudcore.config.lines import lines_of
+from cloudcore.config.loading import BadConfiguration, load, parse
+from cloudcore.config.model import Config
+from cloudcore.errors import Code
+
+MISTAKES = [
+    # file                                     environment                          where, what, why
+    ('[api]\nport = "eighty"', {}, 'line 2  [api] port = "eighty"   must be an integer 0–65535 (0 picks a free port)'),
+    ("[api]\nport = 65536", {}, "line 2  [api] port = 65536   must be an integer 0–65535 (0 picks a free port)"),
+    ("[api]\nport = -1", {}, "line 2  [api] port = -1   must be an integer 0–65535 (0 picks a free port)"),
+    ("[api]\nport = true", {}, "line 2  [api] port = true   must be an integer 0–65535 (0 picks a free port)"),
+    ("[api]\nport = 8773.5", {}, "line 2  [api] port = 8773.5   must be an integer 0–65535 (0 picks a free port)"),
+    ('[api]\nlisen = "0.0.0.0"', {}, "line 2  [api] lisen = \"0.0.0.0\"   unknown key; did you mean 'listen'?"),
+    ("[api]\nlisten = 1", {}, "line 2  [api] listen = 1   must be a text in quotes"),
+    ("[ap]\nport = 1", {}, "line 1  [ap]   unknown section; did you mean 'api'?"),
+    ("[zzzzzz]", {}, "line 1  [zzzzzz]   unknown section"),
+    ("port = 1", {}, "line 1  port = 1   unknown section"),
+    ("api = 1", {}, "line 1  api = 1   must be a section: [api]"),
+    ("\napi.prt = 1", {}, "line 2  [api] prt = 1   unknown key; did you mean 'port'?"),
+    ('[network]\nbridge = "br0"', {},
+     'line 2  [network] bridge = "br0"   must begin with "cc" and have at most 15 letters and digits'),
+    ('[network]\ncidr = "10.90.0.1/16"', {},
+     'line 2  [network] cidr = "10.90.0.1/16"   must be an IPv4 network of /29 or larger, such as 10.90.0.0/16'),
+    ('[compute]\ndriver = "kvm"', {},
+     'line 2  [compute] driver = "kvm"   must be "auto", "libvirt" or "simulated"'),
+    ("[compute]\nvcpu_ratio = 0", {}, "line 2  [compute] vcpu_ratio = 0   must be greater than 0"),
+    ("[compute]\nvcpu_ratio = nan", {}, "line 2  [compute] vcpu_ratio = NaN   must be a number"),
+    ('[bus]\nurl = "http://u:p@h"', {}, "line 2  [bus] url = …   must begin with amqp:// or amqps://"),
+    ("", {"CLOUDCORE_API__PROT": "1"},
+     "environment  CLOUDCORE_API__PROT   unknown variable; did you mean 'CLOUDCORE_API__PORT'?"),
+    ("", {"CLOUDCORE_API__PORT": "many"},
+     "environment  CLOUDCORE_API__PORT=many   must be an integer 0–65535 (0 picks a free port)"),
+    ("", {"CLOUDCORE_BUS__URL": "http://u:secret@h"},
+     "environment  CLOUDCORE_BUS__URL=…   must begin with amqp:// or amqps://"),
+    ("[api\n", {}, "file  is not TOML   Expected ']' at the end of a table declaration (at line 1, column 5)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "environ", "line"), MISTAKES, ids=[row[2] for row in MISTAKES])
+def test_a_mistake_is_shown_with_its_place_and_reason(text: str, environ: dict[str, str], line: str) -> None:
+    with pytest.raises(BadConfiguration) as refusal:
+        parse(text, environ)
+    assert refusal.value.code is Code.CONFIGURATION
+    head, *lines = refusal.value.text.splitlines()
+    assert head == "cloudcore.toml: 1 problem, nothing was started"
+    assert lines == ["  " + line]
+
+
+def test_all_mistakes_are_reported_at_once_in_order_and_in_columns() -> None:
+    text = '# ours\n\n[api]\nport = "eighty"\nlisen = "0.0.0.0"\n'
+    with pytest.raises(BadConfiguration) as refusal:
+        parse(text, {"CLOUDCORE_LOG__LEVEL": "loud"})
+    assert refusal.value.text.splitlines() == [
+        "cloudcore.toml: 3 problems, nothing was started",
+        '  line 4       [api] port = "eighty"       must be an integer 0–65535 (0 picks a free port)',
+        "  line 5       [api] lisen = \"0.0.0.0\"     unknown key; did you mean 'listen'?",
+        '  environment  CLOUDCORE_LOG__LEVEL=loud   must be "debug", "info", "warn" or "error"',
+    ]
+
+
+def test_an_empty_or_missing_file_means_the_defaults(tmp_path: Path) -> None:
+    assert parse("", {}) == load(None, {}) == load(tmp_path / "missing.toml", {}) == Config()
+    assert (Config().api.port, Config().objectstore.port, Config().metadata.port) == (8773, 3333, 8775)
+
+
+def test_file_and_environment_join_and_the_environment_wins(tmp_path: Path) -> None:
+    path = tmp_path / "cloudcore.toml"
+    path.write_text('[api]\nport = 1\nlisten = "::"\n[compute]\nvcpu_ratio = 2\n')
+    environ = {"CLOUDCORE_API__PORT": "0", "CLOUDCORE_QUOTAS__INSTANCES": "7", "HOME": "/", "CLOUDCORE_X": "y"}
+    config = load(path, environ)
+    assert (config.api.port, config.api.listen, config.quotas.instances) == (0, "::", 7)
+    assert isinstance(config.compute.vcpu_ratio, float)
+
+
+def test_a_file_that_cannot_be_read_is_a_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "cloudcore.toml"
+    path.write_bytes(b"\xff")
+    for unreadable in (path, tmp_path):
+        with pytest.raises(BadConfiguration, match="cannot be read"):
+            load(unreadable, {})
+
+
+def test_the_defaults_keep_their_own_rules() -> None:
+    assert parse("", {}) == Config()
+    every = {f"CLOUDCORE_{section}__{name}".upper(): str(getattr(getattr(Config(), section), name))
+             for section in Config.__slots__ for name in getattr(Config(), section).__slots__}
+    assert parse("", every) == Config()
+
+
+def test_lines_are_found_around_comments_quotes_and_long_texts() -> None:
+    text = '\n# [no]\n[ "a" ] # yes\nb=1\n  "c" = """\nd = 2\n[e]\n"""\nf.g = 3\n[h.i]\n'
+    assert lines_of(text) == {("a",): 3, ("a", "b"): 4, ("a", "c"): 5, ("a", "f", "g"): 9, ("h", "i"): 10}
