@@ -1,14 +1,14 @@
 """What the conductor does, as tables: the steps of each operation, in order. A step is idempotent: twice equals once.
 
-An operation belongs to one generation of its subject; a newer generation supersedes it at its next step (delete always
-wins). `GIVES_UP` says after how many seconds an operation that gets no further fails.
+An operation belongs to one generation of its subject; a newer generation supersedes it (delete always wins). `GIVES_UP`
+says after how many seconds an operation that gets no further fails.
 """
 
 from __future__ import annotations
 
 STEPS: dict[str, tuple[str, ...]] = {
     "launch": ("place", "plug", "boot"),
-    "start": ("plug", "boot"),
+    "start": ("place", "plug", "boot"),  # one that was stopped before it had a place is placed now
     "stop": ("halt",),
     "terminate": ("destroy", "unplug", "forget"),
     "regroup": ("spread",),
@@ -21,3 +21,11 @@ GIVES_UP: dict[str, float] = {
     "terminate": float("inf"),
     "regroup": float("inf"),
 }
+
+LEASE = 15.0  # seconds: how long the steps of a conductor that died stay untouched; one that lives renews in time
+RETRY_DELAYS = (1.0, 2.0, 4.0, 8.0, 10.0)  # seconds after the first, second ... attempt; the last one goes on
+
+
+def retry_delay(attempt: int) -> float:
+    """`attempt` counts from 1."""
+    return RETRY_DELAYS[min(max(attempt, 1), len(RETRY_DELAYS)) - 1]

@@ -17,6 +17,7 @@ from cloudcore.store.hosts import Hosts
 from cloudcore.store.images import Images
 from cloudcore.store.instances import Instances
 from cloudcore.store.key_pairs import KeyPairs
+from cloudcore.store.memberships import Memberships
 from cloudcore.store.operations import Operations
 from cloudcore.store.quotas import Quotas
 from cloudcore.store.requests import Requests
@@ -44,6 +45,7 @@ class Books:
         self.images = Images(connection, self.now)
         self.key_pairs = KeyPairs(connection, self.now)
         self.groups = SecurityGroups(connection, self.now)
+        self.memberships = Memberships(connection, self.now)
         self.tags = Tags(connection, self.now)
         self.quotas = Quotas(connection, self.now)
         self.requests = Requests(connection, self.now)

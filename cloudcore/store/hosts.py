@@ -1,10 +1,144 @@
+"""Hosts, and what is claimed of them: capacity moves only together with an allocation, by compare-and-swap (R5)."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 
 import sqlalchemy as sa
+
+from cloudcore.domain.placement import Demand, Host, lacks
+from cloudcore.errors import Code, CloudError
+from cloudcore.rpc.conductor import Heartbeat
+from cloudcore.store.instances import LostRace
+from cloudcore.store.schema import allocations, cells, host_mappings, hosts
+
+COLUMNS = [hosts.c[field.name] for field in fields(Host)]
+AMOUNTS = ("vcpus", "memory_mib", "disk_gib")
 
 
 class Hosts:
     def __init__(self, connection: sa.Connection, now: Callable[[], float]) -> None:
         self._connection, self._now = connection, now
+
+    def heard(self, beat: Heartbeat) -> bool:
+        """Keeps what a host says of itself; a new one gets its rows. False: from an agent that was replaced since."""
+        known = self.find(beat.host)
+        if known is None:
+            return self._register(beat)
+        if beat.epoch < known.epoch:
+            return False
+        # A host that shrank below what runs on it is full, not in error: the constraint holds at every moment (I4).
+        capacity = {name: max(getattr(beat, name), getattr(known, f"used_{name}")) for name in AMOUNTS}
+        told = capacity | {"epoch": beat.epoch, "zone": beat.zone, "virt_type": beat.virt_type}
+        changed = any(getattr(known, name) != value for name, value in told.items())
+        values = told | {"guests": beat.guests, "seen": self._now()}
+        if changed:
+            values["revision"] = self._next_revision()
+        self._connection.execute(sa.update(hosts).where(hosts.c.name == beat.host).values(**values))
+        return True
+
+    def fence(self, host: str, epoch: int) -> bool | None:
+        """Whether facts of this epoch may be believed; a newer one is kept, older ones never again. None: no such host."""
+        known = self._connection.execute(sa.select(hosts.c.epoch).where(hosts.c.name == host)).scalar_one_or_none()
+        if known is None:
+            return None
+        if epoch > known:
+            newer = sa.and_(hosts.c.name == host, hosts.c.epoch < epoch)
+            self._connection.execute(sa.update(hosts).where(newer).values(epoch=epoch))
+        return epoch >= known
+
+    def find(self, name: str) -> Host | None:
+        row = self._connection.execute(sa.select(*COLUMNS).where(hosts.c.name == name)).one_or_none()
+        return Host(*row) if row else None
+
+    def all(self) -> list[Host]:
+        return [Host(*row) for row in self._connection.execute(sa.select(*COLUMNS).order_by(hosts.c.name))]
+
+    def newer(self, revision: int) -> tuple[float, list[Host]]:
+        """(database time, hosts changed after this revision): what the scheduler's view reads."""
+        found = self._connection.execute(sa.select(*COLUMNS).where(hosts.c.revision > revision))
+        return self._now(), [Host(*row) for row in found]
+
+    def enable(self, name: str, enabled: bool) -> Host:
+        """A disabled host gets no new instances; what runs there stays. Raises HOST_UNKNOWN."""
+        mine = sa.update(hosts).where(hosts.c.name == name)
+        if not self._connection.execute(mine.values(enabled=enabled, revision=self._next_revision())).rowcount:
+            raise CloudError(Code.HOST_UNKNOWN, f"The host '{name}' does not exist")
+        found = self.find(name)
+        assert found is not None  # noqa: S101  # changed just now
+        return found
+
+    def remove(self, name: str) -> None:
+        """Raises HOST_UNKNOWN, IN_USE while anything is allocated there. It comes back with its next heartbeat."""
+        if self.find(name) is None:
+            raise CloudError(Code.HOST_UNKNOWN, f"The host '{name}' does not exist")
+        count = sa.select(sa.func.count()).select_from(allocations).where(allocations.c.host == name)
+        held = self._connection.execute(count).scalar_one()
+        if held:
+            raise CloudError(Code.IN_USE, f"The host '{name}' holds {held} instances")
+        self._connection.execute(sa.delete(host_mappings).where(host_mappings.c.host == name))
+        self._connection.execute(sa.delete(hosts).where(hosts.c.name == name))
+
+    def claim(self, instance: str, name: str, demand: Demand) -> bool:
+        """Takes the room and writes the allocation, or returns False: there is no room any more, or it is disabled.
+
+        The scheduler proposed from a view that may be a second old. What decides is the row as it is in this
+        transaction, by the same rule; the generation then proves that nobody came in between. Raises LostRace.
+        """
+        locked = sa.select(*COLUMNS).where(hosts.c.name == name).with_for_update()
+        row = self._connection.execute(locked).one_or_none()
+        if row is None:
+            return False
+        host = Host(*row)
+        if not host.enabled or lacks(host, demand):
+            return False
+        self._move(host, {amount: getattr(demand, amount) for amount in AMOUNTS})
+        held = sa.insert(allocations).values(instance=instance, host=name, vcpus=demand.vcpus,
+                                             memory_mib=demand.memory_mib, disk_gib=demand.disk_gib)  # fmt: skip
+        try:
+            self._connection.execute(held)
+        except sa.exc.IntegrityError as problem:
+            raise LostRace(instance) from problem
+        return True
+
+    def release(self, instance: str) -> bool:
+        """Gives back what the instance holds; False when it holds nothing."""
+        gone = sa.delete(allocations).where(allocations.c.instance == instance).returning(*allocations.c)
+        held = self._connection.execute(gone).one_or_none()
+        if held is None:
+            return False
+        row = self._connection.execute(sa.select(*COLUMNS).where(hosts.c.name == held.host).with_for_update()).one()
+        self._move(Host(*row), {amount: -getattr(held, amount) for amount in AMOUNTS})
+        return True
+
+    def allocated(self, host: str) -> dict[str, Demand]:
+        """{instance: what it holds} of one host."""
+        found = self._connection.execute(sa.select(allocations).where(allocations.c.host == host))
+        return {row.instance: Demand(row.vcpus, row.memory_mib, row.disk_gib) for row in found}
+
+    def _register(self, beat: Heartbeat) -> bool:
+        row = {field: getattr(beat, field) for field in ("cell", "zone", "epoch", "virt_type", "guests", *AMOUNTS)}
+        used = {f"used_{amount}": 0 for amount in AMOUNTS}
+        fixed = {"name": beat.host, "generation": 0, "enabled": True, "seen": self._now()}
+        try:
+            revision = self._next_revision()
+            self._connection.execute(sa.insert(hosts).values(revision=revision, **row, **used, **fixed))
+            self._connection.execute(sa.insert(host_mappings).values(host=beat.host, cell=beat.cell))
+            if not self._connection.execute(sa.select(cells).where(cells.c.name == beat.cell)).one_or_none():
+                self._connection.execute(sa.insert(cells).values(name=beat.cell))
+        except sa.exc.IntegrityError as problem:
+            raise LostRace(beat.host) from problem  # another conductor heard it as well
+        return True
+
+    def _move(self, host: Host, amounts: dict[str, int]) -> None:
+        mine = sa.and_(hosts.c.name == host.name, hosts.c.generation == host.generation)
+        used = {f"used_{name}": getattr(host, f"used_{name}") + amount for name, amount in amounts.items()}
+        moved = sa.update(hosts).where(mine).values(
+            generation=host.generation + 1, revision=self._next_revision(), **used)  # fmt: skip
+        if self._connection.execute(moved).rowcount != 1:
+            raise LostRace(host.name)
+
+    @staticmethod
+    def _next_revision() -> sa.ScalarSelect[int]:
+        return sa.select(sa.func.coalesce(sa.func.max(hosts.c.revision), 0) + 1).scalar_subquery()

@@ -63,15 +63,32 @@ class Instances:
         return before, self._swap(before, target, before.generation + 1, code, reason)
 
     def observe(self, instance: Instance, event: Event, code: str | None = None, reason: str | None = None) -> Instance:
-        """Moves by a fact; the same value back when the table has no such pair (a stale fact is dropped)."""
+        """Moves by a fact; the same value back when the table has no such pair (a stale fact is dropped).
+
+        A fact that changes what is wanted makes a new generation: after a failed launch absence (or rest) is wanted, and
+        after a guest that ended by itself, rest.
+        """
         target = after(instance.state, event)
         if target is None or target is instance.state:
             return instance
-        generation = instance.generation + (1 if event is Event.LAUNCH_FAILED else 0)  # absent is wanted from now on
+        surprise = event is Event.GUEST_STOPPED and instance.state is not State.STOPPING
+        generation = instance.generation + (1 if surprise or event is Event.LAUNCH_FAILED else 0)
         kept = code is None and target in (State.TERMINATED, State.STOPPED) and instance.reason_code
         if kept:
             code, reason = instance.reason_code, instance.reason
         return self._swap(instance, target, generation, code, reason)
+
+    def terminate(self, instance: Instance, code: str, reason: str) -> Instance:
+        """Absence is wanted, though nobody asked for it by a request: a guest that ends itself may wish so."""
+        target = after(instance.state, Event.TERMINATE)
+        if target is None or target is instance.state:
+            return instance
+        return self._swap(instance, target, instance.generation + 1, code, reason)
+
+    def on_host(self, host: str) -> list[Instance]:
+        """All that should have a trace on this host."""
+        there = sa.and_(instances.c.host == host, instances.c.state != State.TERMINATED.value)
+        return [from_row(row) for row in self._connection.execute(sa.select(*COLUMNS).where(there))]
 
     def place(self, instance: Instance, host: str, address: str) -> Instance:
         return self._update(instance, host=host, address=address)

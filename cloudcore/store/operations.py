@@ -1,24 +1,30 @@
 """Operations and their leased steps. The steps table is the outbox: a message is only a hint, the sweeper needs none.
 
-A lease is taken by database time; every later write names owner and lease epoch, and 0 rows means stop (R4).
+A lease is taken by database time; every later write names owner and lease epoch, and 0 rows means stop (R4). Steps of
+one subject never run beside each other: what is leased, even for an operation that was superseded meanwhile, holds back
+every other step of that subject until the lease is given back or expires.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
-from cloudcore.domain.operations import GIVES_UP, STEPS
-from cloudcore.store.schema import operations, steps
+from cloudcore.domain.operations import GIVES_UP, LEASE, STEPS
+from cloudcore.store.schema import instances, operations, steps
 
 FOREVER = 1e12  # seconds; infinity has no portable form in a database
+DUE = sa.text("steps.state = 'due'")  # literal, so that the partial index serves
+TAKING = 0x7374657073  # "steps": the key of the advisory lock under which PostgreSQL's conductors take turns
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
+    """One leased step. `attempt` counts from 1; `deadline` is the operation's, in database time."""
+
     operation: str
     n: int
     kind: str
@@ -29,6 +35,19 @@ class Step:
     operation_kind: str
     generation: int
     project: str
+    request_id: str = ""
+    owner: str = ""
+
+
+class Superseded(Exception):
+    """The step is no longer ours: its lease was lost, a fact settled it, or a newer operation took its place."""
+
+
+COLUMNS = (
+    steps.c.operation, steps.c.n, steps.c.kind, steps.c.subject, steps.c.attempt, steps.c.lease_epoch,
+    steps.c.deadline, operations.c.kind.label("operation_kind"), operations.c.generation, operations.c.project,
+    operations.c.request_id,
+)  # fmt: skip
 
 
 class Operations:
@@ -36,13 +55,164 @@ class Operations:
         self._connection, self._now = connection, now
 
     def begin(self, kind: str, subject: str, generation: int, project: str, request_id: str) -> str:
-        """The operation row and its first step, due at once. Returns the operation's id, for the hint."""
+        """The operation row and its first step, due at once. Returns the operation's id, for the hint.
+
+        Older operations of the same instance are superseded here and now (delete always wins). A `regroup` joins one
+        that still waits for the same group instead: what it will spread is read when it runs.
+        """
+        if kind == "regroup":
+            waiting = self._joined(subject, generation)
+            if waiting is not None:
+                return waiting
+        elif kind != "launch":  # nothing is older than a launch
+            self._supersede_older(subject, generation)
         now = self._now()
         operation = "op-" + secrets.token_hex(10)
         self._connection.execute(sa.insert(operations).values(
             id=operation, kind=kind, subject=subject, generation=generation, project=project, request_id=request_id,
             state="open", created=now, cell="cell1"))  # fmt: skip
-        self._connection.execute(sa.insert(steps).values(
-            operation=operation, n=0, kind=STEPS[kind][0], subject=subject, state="due", attempt=0, due=now,
-            lease_epoch=0, lease_expires=0.0, deadline=min(now + GIVES_UP[kind], FOREVER)))  # fmt: skip
+        self._insert_step(operation, 0, STEPS[kind][0], subject, min(now + GIVES_UP[kind], FOREVER))
         return operation
+
+    def take(self, owner: str, limit: int) -> list[Step]:
+        """Leases up to `limit` due steps, longest due first, at most one per subject."""
+        now = self._now()
+        if self._connection.dialect.name == "postgresql":
+            self._connection.execute(sa.select(sa.func.pg_advisory_xact_lock(TAKING)))
+        other = steps.alias("other")
+        held = sa.exists().where(other.c.subject == steps.c.subject, other.c.lease_expires > now)
+        due = (
+            sa.select(*COLUMNS).join_from(steps, operations, operations.c.id == steps.c.operation)
+            .where(DUE, steps.c.due <= now, ~held).order_by(steps.c.due, steps.c.operation).limit(2 * limit)
+        )  # fmt: skip
+        found: dict[str, Step] = {}
+        for row in self._connection.execute(due):
+            if row.subject not in found and len(found) < limit:
+                step = Step(*row, owner=owner)
+                found[row.subject] = replace(step, attempt=step.attempt + 1, lease_epoch=step.lease_epoch + 1)
+        if found:
+            lease = sa.update(steps).where(DUE, steps.c.operation.in_([step.operation for step in found.values()]))
+            self._connection.execute(lease.values(
+                lease_owner=owner, lease_epoch=steps.c.lease_epoch + 1, attempt=steps.c.attempt + 1,
+                lease_expires=now + LEASE))  # fmt: skip
+        return list(found.values())
+
+    def renew(self, owner: str, held: Iterable[str]) -> None:
+        """Prolongs the owner's leases of these operations."""
+        mine = sa.and_(steps.c.operation.in_(list(held)), steps.c.lease_owner == owner, steps.c.lease_expires > 0)
+        self._connection.execute(sa.update(steps).where(mine).values(lease_expires=self._now() + LEASE))
+
+    def reclaim(self, owner: str) -> None:
+        """At the start of a conductor: what it held in an earlier life is free at once."""
+        mine = sa.and_(steps.c.lease_owner == owner, steps.c.lease_expires > 0)
+        self._connection.execute(sa.update(steps).where(mine).values(lease_expires=0.0))
+
+    # -- the end of a leased step; each raises Superseded when the lease is lost --
+
+    def finish(self, step: Step) -> Step | None:
+        """The operation's next step, leased to the same owner; None when the operation is done."""
+        self._end(step)
+        return self._proceed(step, leased=True)
+
+    def again(self, step: Step, delay: float) -> None:
+        """Due again in so many seconds."""
+        self._write(step, due=self._now() + delay, lease_expires=0.0)
+
+    def fail(self, step: Step, result: str) -> None:
+        self._end(step)
+        self._close(step.operation, "failed", result)
+
+    def supersede(self, step: Step) -> None:
+        self._end(step)
+        self._close(step.operation, "superseded")
+
+    def release(self, step: Step) -> None:
+        """Gives the lease back, whatever became of the step; never raises."""
+        mine = sa.and_(steps.c.operation == step.operation, steps.c.n == step.n,
+                       steps.c.lease_epoch == step.lease_epoch, steps.c.lease_owner == step.owner)  # fmt: skip
+        self._connection.execute(sa.update(steps).where(mine).values(lease_expires=0.0))
+
+    # -- what facts do, without a lease --
+
+    def settle(self, subject: str, generation: int, kinds: Iterable[str]) -> bool:
+        """A fact makes the waiting step of one of these kinds done, and the next one due. False: nothing waits so."""
+        where = sa.and_(DUE, steps.c.subject == subject, steps.c.kind.in_(list(kinds)),
+                        operations.c.generation == generation)  # fmt: skip
+        joined = sa.select(*COLUMNS).join_from(steps, operations, operations.c.id == steps.c.operation)
+        row = self._connection.execute(joined.where(where)).first()
+        if row is None:
+            return False
+        step = Step(*row)
+        mine = sa.and_(steps.c.operation == step.operation, steps.c.n == step.n, steps.c.state == "due")
+        if self._connection.execute(sa.update(steps).where(mine).values(state="done")).rowcount == 1:
+            self._proceed(step, leased=False)
+        return True
+
+    def hurry(self, host: str) -> None:
+        """What waits for this host is due now."""
+        there = sa.select(instances.c.id).where(instances.c.host == host, instances.c.state != "terminated")
+        waiting = sa.and_(DUE, steps.c.due > self._now(), steps.c.subject.in_(there))
+        self._connection.execute(sa.update(steps).where(waiting).values(due=self._now()))
+
+    def prune(self, age: float) -> int:
+        """Forgets operations that ended so many seconds ago; how many."""
+        old = sa.and_(operations.c.state != "open", operations.c.finished < self._now() - age)
+        return self._connection.execute(sa.delete(operations).where(old)).rowcount
+
+    def open(self) -> int:
+        """How many operations are under way."""
+        return self._connection.execute(
+            sa.select(sa.func.count()).select_from(operations).where(operations.c.state == "open")
+        ).scalar_one()
+
+    def _joined(self, subject: str, generation: int) -> str | None:
+        """By a write to the step's row, so that it is settled with `take` which of the two came first."""
+        idle = sa.and_(DUE, steps.c.subject == subject, steps.c.kind == "spread",
+                       steps.c.lease_expires <= self._now())  # fmt: skip
+        joined = sa.update(steps).where(idle).values(due=self._now()).returning(steps.c.operation)
+        operation: str | None = self._connection.execute(joined).scalars().first()
+        if operation is not None:
+            newer = sa.and_(operations.c.id == operation, operations.c.generation < generation)
+            self._connection.execute(sa.update(operations).where(newer).values(generation=generation))
+        return operation
+
+    def _supersede_older(self, subject: str, generation: int) -> None:
+        older = sa.and_(operations.c.subject == subject, operations.c.state == "open",
+                        operations.c.generation < generation)  # fmt: skip
+        closed = sa.update(operations).where(older).values(state="superseded", finished=self._now())
+        ended = list(self._connection.execute(closed.returning(operations.c.id)).scalars())
+        if ended:
+            self._connection.execute(sa.update(steps).where(DUE, steps.c.operation.in_(ended)).values(state="done"))
+
+    def _insert_step(self, operation: str, n: int, kind: str, subject: str, deadline: float, owner: str = "") -> None:
+        now = self._now()
+        self._connection.execute(sa.insert(steps).values(
+            operation=operation, n=n, kind=kind, subject=subject, state="due", due=now, deadline=deadline,
+            attempt=1 if owner else 0, lease_owner=owner or None, lease_epoch=1 if owner else 0,
+            lease_expires=now + LEASE if owner else 0.0))  # fmt: skip
+
+    def _proceed(self, step: Step, leased: bool) -> Step | None:
+        kinds, n = STEPS[step.operation_kind], step.n + 1
+        if n == len(kinds):
+            self._close(step.operation, "done", regroup=step.operation_kind == "regroup")
+            return None
+        owner = step.owner if leased else ""
+        self._insert_step(step.operation, n, kinds[n], step.subject, step.deadline, owner)
+        return replace(step, n=n, kind=kinds[n], attempt=1, lease_epoch=1) if leased else None
+
+    def _close(self, operation: str, state: str, result: str | None = None, regroup: bool = False) -> None:
+        mine = operations.c.id == operation
+        if regroup:  # worth no history, and there are very many
+            self._connection.execute(sa.delete(operations).where(mine))
+        else:
+            closed = sa.update(operations).where(mine, operations.c.state == "open")
+            self._connection.execute(closed.values(state=state, result=result, finished=self._now()))
+
+    def _end(self, step: Step) -> None:
+        self._write(step, state="done", lease_expires=0.0)
+
+    def _write(self, step: Step, **values: object) -> None:
+        mine = sa.and_(steps.c.operation == step.operation, steps.c.n == step.n, steps.c.state == "due",
+                       steps.c.lease_epoch == step.lease_epoch, steps.c.lease_owner == step.owner)  # fmt: skip
+        if self._connection.execute(sa.update(steps).where(mine).values(**values)).rowcount != 1:
+            raise Superseded(f"{step.kind} of {step.subject}")
