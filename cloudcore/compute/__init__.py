@@ -1,1 +1,1 @@
-"""The host's compute agent: journal, convergence loop, guests."""
+"""The agent beside the guests: journal, convergence, facts. It has no database and is told everything."""

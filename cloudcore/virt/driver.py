@@ -49,7 +49,8 @@ class Guest:
     running: bool
 
 
-GuestChanged = Callable[[str], None]  # called in the reactor with the instance id; look at guests() for what happened
+GuestChanged = Callable[[str], None]
+"""Called in the reactor with the instance id, or "" when events may have been missed; guests() tells what happened."""
 
 
 class VirtDriver(Protocol):
@@ -82,3 +83,11 @@ class VirtDriver(Protocol):
 
     def close(self) -> Deferred[None]:
         """Lets go of the hypervisor; guests go on."""
+
+
+class Disks(Protocol):
+    """Makes root disks. Implementations: virt/imgtool.py (qemu-img) and virt/simulated.py."""
+
+    def overlay(self, base: str, format: str, target: str, size: int) -> Deferred[None]:
+        """A qcow2 at `target` of `size` bytes over `base`, a file name in the same directory, in `format` (never
+        probed). Complete and on disk when it fires, absent when it fails: CloudError(PROGRAM_FAILED)."""

@@ -1,0 +1,279 @@
+"""Makes one guest as it is wanted, whatever was done before: the only place that acts on a guest.
+
+Each guest converges by itself and one step at a time; a change of mind (a higher generation) is noticed before every
+effect. Every effect may be repeated, so a crash anywhere is cured by coming here again. What ended a generation goes
+into the journal and up as a fact:
+
+* running: image, overlay, definition, start -> `started`. A guest that ended by itself afterwards (powered off inside,
+  QEMU killed) is `stopped` and stays so until a higher generation says otherwise: its user or its kernel wanted it, and
+  a guest that dies at once would be started for ever. After a reboot of the host (another `boot`) it is started again.
+* stopped: power button, then power off -> `stopped`; the disk stays.
+* absent: undefined, then its directory removed -> `gone`.
+
+A launch that cannot succeed is `failed` at once; one that might is tried again for PATIENCE seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
+from twisted.logger import Logger
+
+from cloudcore.compute.failpoints import Failpoint
+from cloudcore.compute.journal import Entry, InThread, Journal
+from cloudcore.errors import CloudError, Code
+from cloudcore.rpc.compute import ImageSource, WantedGuest
+from cloudcore.virt.driver import Disks, Guest, GuestSpec, VirtDriver
+
+log = Logger()
+
+PATIENCE = 60.0  # seconds a launch is tried
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
+AT_ONCE = 8  # guests that are being changed at the same time; more only queue for the same disk and processors
+POWER_BUTTON = 30.0  # seconds until a guest that is to stop is powered off
+RESERVE = 64 * 2**20  # bytes of the disk that no new guest may take: journals and clean-up must still work
+PERMANENT = frozenset({  # trying again changes nothing
+    Code.IMAGE_INVALID, Code.IMAGE_MANIFEST, Code.IMAGE_UNKNOWN, Code.IMAGE_UNAVAILABLE, Code.RESOURCE_UNKNOWN,
+    Code.NOT_AUTHORISED, Code.NOT_PERMITTED, Code.BAD_VALUE, Code.CAPACITY,
+})  # fmt: skip
+
+
+class ImageCache(Protocol):
+    """The images of this host."""
+
+    def ensure(self, source: ImageSource) -> Deferred[str]:
+        """The path of the whole image, verified, on the file system of the guests' directory (it is hard-linked)."""
+
+
+class Superseded(Exception):
+    """The guest is wanted otherwise by now."""
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What acts. `directory` holds one directory per guest; `boot` changes whenever all guests have ended (a reboot)."""
+
+    clock: Any
+    driver: VirtDriver
+    images: ImageCache
+    disks: Disks
+    directory: Path
+    boot: str
+    in_thread: InThread
+    failpoint: Failpoint
+    power_button: float = POWER_BUTTON
+
+
+class Convergence:
+    """`tell(entry)` hears each generation that has come to its end."""
+
+    def __init__(self, tools: Tools, journal: Journal, tell: Callable[[Entry], None]) -> None:
+        self._tools, self._journal, self._tell = tools, journal, tell
+        self._slots = DeferredSemaphore(AT_ONCE)
+        self._busy: dict[str, Deferred[None]] = {}
+        self._again: set[str] = set()
+        self._tries: dict[str, tuple[int, float, float]] = {}  # generation, first try, next pause
+        self._later: dict[str, Any] = {}
+        self._stopped = False
+        self._touched: dict[str, int] = {}  # when (in acts, not seconds) we last acted on a guest
+        self.acts = 0
+        self.observed: dict[str, Guest] = {}  # as the last sweep saw them
+
+    def busy(self, instance: str) -> bool:
+        return instance in self._busy
+
+    def touched_since(self, instance: str, act: int) -> bool:
+        """What was listed at `act` may be older than what we did to this guest."""
+        return instance in self._busy or self._touched.get(instance, 0) > act
+
+    def forget(self, instance: str) -> None:
+        self._touched.pop(instance, None)
+        self._tries.pop(instance, None)
+
+    def kick(self, instance: str) -> None:
+        """Look at this guest, now or as soon as what is under way has ended."""
+        if self._stopped:
+            return
+        waiting = self._later.pop(instance, None)
+        if waiting is not None:
+            waiting.cancel()
+        if instance in self._busy:
+            self._again.add(instance)
+            return
+        self._busy[instance] = Deferred()  # replaced below; it may all happen at once
+        done = Deferred.fromCoroutine(self._run(instance))
+        if instance in self._busy:
+            self._busy[instance] = done
+        done.addErrback(self._surprised, instance)
+
+    async def stop(self) -> None:
+        """Guests are left as they are; what was begun is cut off, as by a crash."""
+        self._stopped = True
+        for call in self._later.values():
+            call.cancel()
+        self._later.clear()
+        for running in list(self._busy.values()):
+            running.cancel()
+
+    async def end(self, entry: Entry, outcome: str, reason: str = "") -> None:
+        """This generation has ended so. On disk before it is told."""
+        entry = replace(entry, outcome=outcome, reason=reason, boot=self._tools.boot)
+        saved = self._journal.put(entry)
+        if outcome == "launched":  # lost only with the machine's memory, and then another boot starts the guest again
+            saved.addErrback(lambda failure: None)
+        else:
+            await saved
+        self._tries.pop(entry.wanted.instance, None)
+        self._tell(entry)
+
+    async def _run(self, instance: str) -> None:
+        try:
+            while True:
+                self._again.discard(instance)
+                await self._slots.acquire()
+                try:
+                    await self._attempt(instance)
+                finally:
+                    self._slots.release()
+                if instance not in self._again:
+                    break
+        finally:
+            self._mark(instance)
+            self._busy.pop(instance, None)
+
+    async def _attempt(self, instance: str) -> None:
+        entry = self._journal.get(instance)
+        if entry is None or entry.outcome:
+            return
+        self._mark(instance)
+        try:
+            await {"running": self._launch, "stopped": self._power_off, "absent": self._remove}[entry.wanted.power](entry)
+        except Superseded:
+            self._again.add(instance)
+        except CancelledError:
+            raise
+        except (CloudError, OSError) as problem:
+            await self._failed(entry, problem)
+
+    def _mark(self, instance: str) -> None:
+        self.acts += 1
+        self._touched[instance] = self.acts
+
+    def _still(self, entry: Entry) -> None:
+        if self._journal.get(entry.wanted.instance) != entry:
+            raise Superseded
+
+    async def _launch(self, entry: Entry) -> None:
+        wanted, tools = entry.wanted, self._tools
+        home = tools.directory / wanted.instance
+        disk = home / "disk.qcow2"
+        if not await tools.in_thread(lambda: _prepared(home, disk)):
+            await self._make_disk(entry, home, disk)
+        self._still(entry)
+        spec = _spec(wanted, self._journal.epoch, str(disk), str(home))
+        await tools.driver.define(spec)
+        tools.failpoint("compute.defined")
+        self._still(entry)
+        await tools.driver.start(wanted.instance)
+        tools.failpoint("compute.started")
+        self._still(entry)
+        await self.end(entry, "launched")
+
+    async def _make_disk(self, entry: Entry, home: Path, disk: Path) -> None:
+        wanted, tools = entry.wanted, self._tools
+        if wanted.image is None:
+            raise CloudError(Code.IMAGE_UNAVAILABLE, f"{wanted.instance} has neither disk nor image")
+        image = wanted.image
+        path = await tools.images.ensure(image)
+        tools.failpoint("compute.image")
+        self._still(entry)
+        await tools.in_thread(lambda: _link(Path(path), home))
+        self._still(entry)
+        size = max(wanted.disk_gib * 2**30, image.virtual_size)
+        await tools.disks.overlay("base", image.format, str(disk), size)
+        tools.failpoint("compute.overlay")
+
+    async def _power_off(self, entry: Entry) -> None:
+        await self._tools.driver.stop(entry.wanted.instance, self._tools.power_button)
+        self._tools.failpoint("compute.stopped")
+        self._still(entry)
+        await self.end(entry, "stopped")
+
+    async def _remove(self, entry: Entry) -> None:
+        wanted, tools = entry.wanted, self._tools
+        seen = self.observed.get(wanted.instance)
+        if seen is not None and seen.generation > wanted.generation:
+            log.error(
+                "{instance} is not removed: it carries generation {seen}, beyond {wanted}",
+                instance=wanted.instance, seen=seen.generation, wanted=wanted.generation,
+            )  # fmt: skip
+            return
+        await tools.driver.remove(wanted.instance)
+        tools.failpoint("compute.removed")
+        await tools.in_thread(lambda: _clean(tools.directory / wanted.instance))
+        tools.failpoint("compute.cleaned")
+        self._still(entry)
+        await self.end(entry, "gone")
+
+    async def _failed(self, entry: Entry, problem: CloudError | OSError) -> None:
+        instance, now = entry.wanted.instance, self._tools.clock.seconds()
+        if self._journal.get(instance) != entry:
+            self._again.add(instance)
+            return
+        generation, first, pause = self._tries.get(instance, (0, now, FIRST_PAUSE))
+        if generation != entry.wanted.generation:
+            first, pause = now, FIRST_PAUSE
+        permanent = isinstance(problem, CloudError) and problem.code in PERMANENT
+        if entry.wanted.power == "running" and (permanent or now + pause - first > PATIENCE):
+            log.warn("{instance} cannot be launched: {problem}", instance=instance, problem=problem)
+            await self.end(entry, "failed", str(problem))
+            return
+        log.warn("{instance}: {problem}; again in {pause} s", instance=instance, problem=problem, pause=pause)
+        self._tries[instance] = (entry.wanted.generation, first, min(2 * pause, LONGEST_PAUSE))
+        if not self._stopped:
+            self._later[instance] = self._tools.clock.callLater(pause, self._retry, instance)
+
+    def _retry(self, instance: str) -> None:
+        self._later.pop(instance, None)
+        self.kick(instance)
+
+    def _surprised(self, failure: Any, instance: str) -> None:
+        if not failure.check(CancelledError):
+            log.failure("{instance} could not be brought to what is wanted", failure, instance=instance)
+
+
+def _spec(wanted: WantedGuest, epoch: int, disk: str, directory: str) -> GuestSpec:
+    return GuestSpec(
+        instance=wanted.instance, generation=wanted.generation, epoch=epoch, uuid=wanted.uuid, vcpus=wanted.vcpus,
+        memory_mib=wanted.memory_mib, disk=disk, directory=directory, mac=wanted.mac, tap=wanted.tap, mtu=wanted.mtu,
+    )  # fmt: skip
+
+
+# -- what runs in threads ---------------------------------------------------------------------------------------------
+
+
+def _prepared(home: Path, disk: Path) -> bool:
+    """The guest's directory is there (QEMU's user may pass through it); true when its disk is as well."""
+    home.mkdir(parents=True, exist_ok=True)
+    home.chmod(0o711)
+    return disk.exists()
+
+
+def _link(image: Path, home: Path) -> None:
+    """The image under the guest's own roof: whatever the cache throws away, this guest's disk stays whole."""
+    if shutil.disk_usage(home).free < RESERVE:
+        raise CloudError(Code.CAPACITY, f"no space left for disks in {home.parent}")
+    base = home / "base"
+    base.unlink(missing_ok=True)
+    os.link(image, base)
+
+
+def _clean(home: Path) -> None:
+    if home.is_dir():
+        shutil.rmtree(home)

@@ -1,0 +1,230 @@
+"""May this file become a guest's disk? A pure judge of the bytes alone, asked before any QEMU tool sees them.
+
+Raw or qcow2, nothing else (S01). QEMU's own probing would follow names that the file gives, and a raw disk that is
+probed later may claim to be something else; so everything that names another file, that we do not know, or that two
+readers could understand differently is refused here, and the format found is stored and always passed on (S02).
+
+qcow2 is read by docs/interop/qcow2.txt of QEMU. Refused: backing and data files, encryption, internal snapshots, dirty
+or corrupt files, unknown incompatible bits, tables that lie outside the file, unknown header extensions that could name
+files. Raw is what nothing else claims, and what a BIOS can boot: the last two bytes of its first sector are 55 aa (a
+master boot record, also the protective one of GPT). An ISO, a kernel, a partition alone or a text is "not a disk image":
+better said at registration than by a guest that never boots.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from cloudcore.errors import CloudError, Code
+
+HEAD = 72 * 1024  # bytes of the beginning that the judge wants: qcow2's header cluster at its usual size, ISO's mark
+TAIL = 512  # bytes of the end: where VHD keeps its footer
+LARGEST = 2**44  # 16 TiB, EC2's largest volume: nothing larger is meant honestly
+SECTOR = 512
+
+QCOW2 = b"QFI\xfb"
+FOREIGN_STARTS = {  # what begins like this is another format
+    b"KDMV": "VMDK",
+    b"COWD": "VMDK",
+    b"# Disk DescriptorFile": "VMDK description",
+    b"conectix": "VHD",
+    b"vhdxfile": "VHDX",
+    b"WithoutFreeSpace": "Parallels",
+    b"WithouFreSpacExt": "Parallels",
+    b"QED\0": "QED",
+    b"LUKS\xba\xbe": "LUKS",
+    b"OOOM": "UML",
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\0": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"PK\x03\x04": "zip",
+    b"\x7fELF": "ELF",
+    b"#!/bin/sh\n#V2.0 Format": "cloop",
+}
+FOREIGN_AT = (  # (offset, bytes, format): marks that stand elsewhere
+    (0x40, b"\x7f\x10\xda\xbe", "VDI"),
+    (0x8001, b"CD001", "ISO 9660"),
+    (0x8801, b"CD001", "ISO 9660"),
+    (0x9001, b"CD001", "ISO 9660"),
+    (257, b"ustar", "tar"),
+    (0x202, b"HdrS", "a Linux kernel"),  # it has a boot signature of its own
+)
+DMG, VHD = b"koly", b"conectix"  # begin the last 512 bytes
+
+DIRTY, CORRUPT, EXTERNAL_DATA, COMPRESSION, EXTENDED_L2 = (1 << bit for bit in range(5))
+KNOWN_INCOMPATIBLE = COMPRESSION  # the type follows in the header; extended L2 is not needed by any image tool's default
+EXTENSION_END, FEATURE_NAMES, BITMAPS = 0x00000000, 0x6803F857, 0x23852875
+BACKING_FORMAT, DATA_FILE, CRYPTO = 0xE2792ACA, 0x44415441, 0x0537BE77
+NAMES_A_FILE = {BACKING_FORMAT: "backing file format", DATA_FILE: "external data file", CRYPTO: "encryption header"}
+V2_LENGTH, V3_LENGTH = 72, 104
+L1_OFFSET_MASK = 0x00FFFFFFFFFFFE00
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """`format` is raw or qcow2; `virtual_size` in bytes is what the guest sees."""
+
+    format: str
+    virtual_size: int
+
+
+def judge(head: bytes, tail: bytes, size: int) -> Judged:
+    """`head` is the first min(HEAD, size) bytes, `tail` the last min(TAIL, size), `size` the whole file's length in
+    bytes. Raises CloudError(IMAGE_INVALID) with the reason."""
+    if len(head) < min(HEAD, size) or len(tail) < min(TAIL, size):
+        raise _invalid(f"the file is truncated: {len(head)} of {size} bytes")
+    if size < SECTOR:
+        raise _invalid(f"{size} bytes are no disk")
+    foreign = _foreign(head, tail)
+    if head.startswith(QCOW2):
+        if foreign:
+            raise _invalid(f"it could be read as qcow2 and as {foreign}")
+        return Judged("qcow2", _qcow2(head, size))
+    if head.startswith(b"QFI"):
+        raise _invalid("it begins like qcow2 but is not")
+    if foreign:
+        raise _invalid(f"it is {foreign}; only raw and qcow2 are taken")
+    return Judged("raw", _raw(head, size))
+
+
+def _foreign(head: bytes, tail: bytes) -> str | None:
+    for start, name in FOREIGN_STARTS.items():
+        if head.startswith(start):
+            return name
+    for offset, mark, name in FOREIGN_AT:
+        if head[offset : offset + len(mark)] == mark:
+            return name
+    if tail.startswith(DMG):
+        return "DMG"
+    return "VHD" if tail.startswith(VHD) or tail[1:].startswith(VHD) else None
+
+
+def _raw(head: bytes, size: int) -> int:
+    if head[510:512] != b"\x55\xaa":
+        raise _invalid("no boot signature (55 aa) at the end of the first sector: not a disk that can boot")
+    if size % SECTOR:
+        raise _invalid(f"{size} bytes are not whole sectors of {SECTOR}")
+    return _sensible(size)
+
+
+def _sensible(virtual: int) -> int:
+    if not 0 < virtual <= LARGEST:
+        raise _invalid(f"its disk of {virtual} bytes is outside 1 to {LARGEST}")
+    return virtual
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    version: int
+    backing_offset: int
+    backing_size: int
+    cluster_bits: int
+    virtual: int
+    crypt_method: int
+    l1_size: int
+    l1_offset: int
+    refcount_offset: int
+    refcount_clusters: int
+    snapshots: int
+    incompatible: int = 0
+    refcount_order: int = 4
+    length: int = V2_LENGTH
+    compression: int = 0
+
+
+def _read(head: bytes) -> _Header:
+    if len(head) < V2_LENGTH:
+        raise _invalid("the qcow2 header is truncated")
+    version, backing, named, bits, virtual, crypt, l1, l1_at, counts, clusters, snapshots, _ = struct.unpack_from(
+        ">IQIIQIIQQIIQ", head, 4
+    )
+    fields = (version, backing, named, bits, virtual, crypt, l1, l1_at, counts, clusters, snapshots)
+    if version == 2:
+        return _Header(*fields)
+    if version != 3:
+        raise _invalid(f"qcow2 version {version} is unknown")
+    if len(head) < V3_LENGTH:
+        raise _invalid("the qcow2 header is truncated")
+    incompatible, _compatible, _autoclear, order, length = struct.unpack_from(">QQQII", head, V2_LENGTH)
+    compression = head[V3_LENGTH] if length > V3_LENGTH and len(head) > V3_LENGTH else 0
+    return _Header(*fields, incompatible, order, length, compression)
+
+
+def _qcow2(head: bytes, size: int) -> int:
+    header = _read(head)
+    _names_nothing(header)
+    _features(header)
+    if not 9 <= header.cluster_bits <= 21:
+        raise _invalid(f"clusters of 2**{header.cluster_bits} bytes")
+    cluster = 1 << header.cluster_bits
+    if header.version == 3 and (header.length < V3_LENGTH or header.length % 8 or header.length > min(cluster, 4096)):
+        raise _invalid(f"a header of {header.length} bytes")
+    _extensions(head[: min(cluster, len(head))], header)
+    virtual = _sensible(header.virtual)
+    if virtual % SECTOR:
+        raise _invalid(f"a disk of {virtual} bytes is not whole sectors")
+    _tables(header, cluster, size)
+    return virtual
+
+
+def _names_nothing(header: _Header) -> None:
+    if header.backing_offset or header.backing_size:
+        raise _invalid("it names a backing file")
+    if header.incompatible & EXTERNAL_DATA:
+        raise _invalid("it names an external data file")
+    if header.crypt_method:
+        raise _invalid("it is encrypted")
+    if header.snapshots:
+        raise _invalid("it holds internal snapshots")
+
+
+def _features(header: _Header) -> None:
+    if header.incompatible & (DIRTY | CORRUPT):
+        raise _invalid("it was not closed cleanly or is corrupt (qemu-img check -r all mends it)")
+    if header.incompatible & ~KNOWN_INCOMPATIBLE:
+        raise _invalid(f"it uses features we do not know: {header.incompatible & ~KNOWN_INCOMPATIBLE:#x}")
+    if header.compression not in (0, 1) or bool(header.incompatible & COMPRESSION) != bool(header.compression):
+        raise _invalid(f"compression type {header.compression}")
+    if header.refcount_order > 6:
+        raise _invalid(f"reference counts of 2**{header.refcount_order} bits")
+
+
+def _extensions(cluster: bytes, header: _Header) -> None:
+    """Walks the header extensions. All must lie in the first cluster; of large clusters we hold the beginning, which is
+    more than any honest header fills."""
+    at = header.length
+    while True:
+        if at + 8 > len(cluster):
+            if header.version == 2 and not any(cluster[header.length :]):
+                return
+            raise _invalid("its header extensions do not end")
+        kind, length = struct.unpack_from(">II", cluster, at)
+        if kind == EXTENSION_END:
+            return
+        if kind in NAMES_A_FILE:
+            raise _invalid(f"its header holds an extension for a {NAMES_A_FILE[kind]}")
+        if kind not in (FEATURE_NAMES, BITMAPS):
+            raise _invalid(f"its header holds an unknown extension {kind:#x}")
+        if kind == BITMAPS:
+            raise _invalid("it holds dirty bitmaps")
+        at += 8 + (length + 7) // 8 * 8
+
+
+def _tables(header: _Header, cluster: int, size: int) -> None:
+    """L1 and reference counts lie in the file, on clusters, and cover the disk, no more than it needs."""
+    per_l2 = cluster // 8
+    needed = -(-header.virtual // (cluster * per_l2))
+    if header.l1_size < needed or header.l1_size > 2 * needed + per_l2:
+        raise _invalid(f"an L1 table of {header.l1_size} entries for {header.virtual} bytes")
+    for name, offset, length in (
+        ("L1 table", header.l1_offset, header.l1_size * 8),
+        ("reference table", header.refcount_offset, header.refcount_clusters * cluster),
+    ):
+        if offset < cluster or offset % cluster or length <= 0 or offset + length > size:
+            raise _invalid(f"its {name} lies outside the file: it is truncated or damaged")
+
+
+def _invalid(reason: str) -> CloudError:
+    return CloudError(Code.IMAGE_INVALID, f"the image is refused: {reason}")

@@ -1,0 +1,254 @@
+"""Guests by libvirt and QEMU: VirtDriver over a private libvirtd.
+
+A guest is ours when it carries our mark (domain_xml.MARK); whatever else runs there is never listed nor touched. The
+generation is read from the persistent definition, which `define` replaces under a running guest.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import libvirt
+from twisted.internet.defer import Deferred
+
+from cloudcore.errors import CloudError, Code
+from cloudcore.virt.domain_xml import MARK, Machine, domain_xml, read_mark
+from cloudcore.virt.driver import Capacity, Guest, GuestChanged, GuestSpec
+from cloudcore.virt.libvirt_calls import Calls, Daemon
+
+CONSOLE = 64 * 1024  # what EC2 gives
+LOG_LIMIT = 4 * 1024 * 1024  # bytes of console.log; looked at whenever guests are listed
+CREATE = 60.0  # seconds: the first start on a fresh cache probes QEMU, and the machine may be loaded
+POLL = 0.2
+PRESS = 5.0  # seconds between presses of the power button: a guest that still boots does not hear the first
+UNDEFINE = (
+    libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+    | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+    | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+)
+
+
+class Host(Daemon, Protocol):
+    """Where the guests' directories are, outside and as the hypervisor sees them."""
+
+    instances: Path
+
+    def inside(self, path: str) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Allocatable:
+    """How much of the machine may be promised. Guests rarely compute all at once, hence more vCPUs than processors
+    (Nova's ratio); memory is not promised twice, and the host keeps some."""
+
+    vcpu_ratio: float = 16.0
+    reserved_mib: int = 512
+
+
+class LibvirtDriver:
+    def __init__(
+        self, reactor: Any, host: Host, machine: Machine, allocatable: Allocatable = Allocatable()  # noqa: B008
+    ) -> None:  # fmt: skip
+        self._reactor, self._host, self._machine, self._allocatable = reactor, host, machine, allocatable
+        self._watchers: list[GuestChanged] = []
+        self._calls = Calls(reactor, host, self._heard)
+
+    def capacity(self) -> Deferred[Capacity]:
+        return Deferred.fromCoroutine(self._calls.thread(self._capacity))
+
+    def guests(self) -> Deferred[list[Guest]]:
+        return Deferred.fromCoroutine(self._calls.call(_guests, self._host.instances, seconds=30.0))
+
+    def define(self, spec: GuestSpec) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._define(spec))
+
+    def start(self, instance: str) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._calls.call(_start, instance, seconds=CREATE))
+
+    def stop(self, instance: str, patience: float) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._stop(instance, patience))
+
+    def reboot(self, instance: str) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._calls.call(_reboot, instance))
+
+    def remove(self, instance: str) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._calls.call(_remove, instance, seconds=30.0))
+
+    def console(self, instance: str) -> Deferred[bytes]:
+        return Deferred.fromCoroutine(self._calls.thread(read_console, self._host.instances / instance))
+
+    def watch(self, changed: GuestChanged) -> None:
+        self._watchers.append(changed)
+
+    def close(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._calls.close())
+
+    def _heard(self, instance: str) -> None:
+        for changed in self._watchers:
+            changed(instance)
+
+    def _capacity(self) -> Capacity:
+        pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
+        return Capacity(
+            vcpus=int((os.cpu_count() or 1) * self._allocatable.vcpu_ratio),
+            memory_mib=max(0, pages - self._allocatable.reserved_mib),
+            disk_gib=shutil.disk_usage(self._host.instances).total // 2**30,
+            virt_type=self._machine.virt_type,
+        )
+
+    async def _define(self, spec: GuestSpec) -> None:
+        if Path(spec.directory) != self._host.instances / spec.instance:
+            raise CloudError(Code.BAD_VALUE, f"{spec.directory} is not the directory of {spec.instance}")
+        text = domain_xml(spec, self._machine, self._host.inside(spec.disk), self._host.inside(spec.directory))
+        await self._calls.call(lambda connection: connection.defineXML(text))
+
+    async def _stop(self, instance: str, patience: float) -> None:
+        waited = next_press = 0.0
+        while waited < patience:
+            press = waited >= next_press
+            if press:
+                next_press += PRESS
+            if await self._calls.call(_down, instance, press):
+                return
+            await _pause(self._reactor, POLL)
+            waited += POLL
+        await self._calls.call(_power_off, instance, seconds=30.0)
+
+
+def _pause(reactor: Any, seconds: float) -> Deferred[None]:
+    waiting: Deferred[None] = Deferred(lambda cancelled: call.cancel())
+    call = reactor.callLater(seconds, waiting.callback, None)
+    return waiting
+
+
+# -- what runs in the pool's threads ----------------------------------------------------------------------------------
+
+
+def _find(connection: Any, instance: str) -> Any:
+    """The domain when it is there and ours, else None."""
+    try:
+        domain = connection.lookupByName(instance)
+    except libvirt.libvirtError as problem:
+        if problem.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+            return None
+        raise
+    return domain if _generation(domain) is not None else None
+
+
+def _generation(domain: Any) -> int | None:
+    try:
+        flags = libvirt.VIR_DOMAIN_AFFECT_CONFIG if domain.isPersistent() else libvirt.VIR_DOMAIN_AFFECT_CURRENT
+        mark = read_mark(domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, MARK, flags))
+    except libvirt.libvirtError as problem:
+        if problem.get_error_code() in (libvirt.VIR_ERR_NO_DOMAIN_METADATA, libvirt.VIR_ERR_NO_DOMAIN):
+            return None
+        raise
+    return mark[1] if mark and mark[0] == domain.name() else None
+
+
+def _needed(connection: Any, instance: str) -> Any:
+    domain = _find(connection, instance)
+    if domain is None:
+        raise CloudError(Code.PROGRAM_FAILED, f"libvirt has no guest {instance}")
+    return domain
+
+
+def _repeatable(work: Callable[[], object], done: Callable[[], bool]) -> None:
+    """What libvirt refuses because it is done already is done."""
+    try:
+        work()
+    except libvirt.libvirtError:
+        if not done():
+            raise
+
+
+def _guests(connection: Any, instances: Path) -> list[Guest]:
+    found = []
+    for domain in connection.listAllDomains():
+        generation = _generation(domain)
+        if generation is not None:
+            found.append(Guest(domain.name(), generation, _active(domain)))
+            trim_console(instances / domain.name())
+    return found
+
+
+def _active(domain: Any) -> bool:
+    try:
+        return bool(domain.isActive())
+    except libvirt.libvirtError as problem:
+        if problem.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+            return False
+        raise
+
+
+def _start(connection: Any, instance: str) -> None:
+    domain = _needed(connection, instance)
+    if not domain.isActive():
+        _repeatable(domain.create, lambda: _active(domain))
+
+
+def _down(connection: Any, instance: str, press: bool) -> bool:
+    domain = _find(connection, instance)
+    if domain is None or not _active(domain):
+        return True
+    if press:
+        _repeatable(domain.shutdown, lambda: not _active(domain))
+    return False
+
+
+def _power_off(connection: Any, instance: str) -> None:
+    domain = _find(connection, instance)
+    if domain is not None and _active(domain):
+        _repeatable(domain.destroy, lambda: not _active(domain))
+
+
+def _reboot(connection: Any, instance: str) -> None:
+    """A hard reset: EC2 falls back to it after four minutes, and a guest without ACPI hears nothing else."""
+    domain = _needed(connection, instance)
+    if not domain.isActive():
+        raise CloudError(Code.PROGRAM_FAILED, f"{instance} does not run")
+    domain.reset()
+
+
+def _remove(connection: Any, instance: str) -> None:
+    _power_off(connection, instance)
+    domain = _find(connection, instance)
+    if domain is not None and domain.isPersistent():
+        _repeatable(lambda: domain.undefineFlags(UNDEFINE), lambda: _find(connection, instance) is None)
+
+
+# -- the serial console's log -----------------------------------------------------------------------------------------
+
+
+def read_console(directory: Path, limit: int = CONSOLE) -> bytes:
+    """The last `limit` bytes of what the guest wrote, also across a trim."""
+    return (_tail(directory / "console.log.1", limit) + _tail(directory / "console.log", limit))[-limit:]
+
+
+def trim_console(directory: Path, limit: int = LOG_LIMIT, keep: int = CONSOLE) -> None:
+    """Keeps the tail aside and empties the log in place: QEMU appends (O_APPEND), so it goes on at the new end."""
+    log = directory / "console.log"
+    try:
+        if log.stat().st_size <= limit:
+            return
+    except FileNotFoundError:
+        return
+    aside = directory / "console.log.new"
+    aside.write_bytes(_tail(log, keep))
+    aside.rename(directory / "console.log.1")
+    os.truncate(log, 0)
+
+
+def _tail(path: Path, limit: int) -> bytes:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (FileNotFoundError, OSError):
+        return b""
+    with os.fdopen(descriptor, "rb") as file:
+        file.seek(max(0, os.fstat(descriptor).st_size - limit))
+        return file.read(limit)

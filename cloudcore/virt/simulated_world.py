@@ -1,0 +1,81 @@
+"""The machine under the simulated driver: what would go on if the agent died. Outlives drivers; on request the process.
+
+Kept as a list of changes, appended without fsync: a killed process loses nothing (the kernel has the bytes), a power cut
+would lose guests, as it would real ones. One line per change keeps it cheap beside hundreds of launches a second.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from cloudcore.virt.driver import GuestSpec
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedGuest:
+    """`began` is when it was powered on (seconds of the driver's clock), `boots` how often its disk was booted."""
+
+    spec: GuestSpec
+    running: bool = False
+    began: float = 0.0
+    boots: int = 0
+    ready_after: float = 0.0  # seconds from power-on to the login prompt
+
+
+class World:
+    """Guests by instance id. `path`, when given, is the file that lets them outlive the process."""
+
+    def __init__(self, path: str | Path | None = None) -> None:
+        self.guests: dict[str, SimulatedGuest] = {}
+        self._descriptor: int | None = None
+        if path is not None:
+            self._open(Path(path))
+
+    def put(self, guest: SimulatedGuest) -> None:
+        self.guests[guest.spec.instance] = guest
+        self._append({"guest": asdict(guest)})
+
+    def change(self, instance: str, **fields: object) -> SimulatedGuest:
+        """Only the named fields are written: powering on and off is most of what happens."""
+        guest = self.guests[instance] = replace(self.guests[instance], **fields)  # type: ignore[arg-type]
+        self._append({"changed": instance, **fields})
+        return guest
+
+    def drop(self, instance: str) -> None:
+        if self.guests.pop(instance, None) is not None:
+            self._append({"gone": instance})
+
+    def close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _append(self, line: dict[str, object]) -> None:
+        if self._descriptor is not None:
+            os.write(self._descriptor, json.dumps(line, separators=(",", ":")).encode() + b"\n")
+
+    def _open(self, path: Path) -> None:
+        """Reads the file and writes it anew, without its history."""
+        if path.exists():
+            for line in path.read_bytes().split(b"\n")[:-1]:  # what follows the last newline was being written
+                self._replay(json.loads(line))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_name(path.name + ".new")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC | os.O_CLOEXEC
+        self._descriptor = os.open(aside, flags, 0o600)
+        for guest in self.guests.values():
+            self._append({"guest": asdict(guest)})
+        aside.rename(path)
+
+    def _replay(self, line: dict[str, object]) -> None:
+        match line:
+            case {"guest": dict(fields)}:
+                guest = SimulatedGuest(**{**fields, "spec": GuestSpec(**fields["spec"])})
+                self.guests[guest.spec.instance] = guest
+            case {"changed": str(instance), **fields} if instance in self.guests:
+                self.guests[instance] = replace(self.guests[instance], **fields)  # type: ignore[arg-type]
+            case {"gone": str(instance)}:
+                self.guests.pop(instance, None)
