@@ -121,7 +121,7 @@ class Compute:
     host: str = key("", "name of this host; empty: the machine's")
     vcpu_ratio: float = key(8.0, "vCPUs given out for each CPU thread", POSITIVE)
     reserved_memory_mib: int = key(512, "memory kept for the machine itself", NOT_NEGATIVE)
-    boot_seconds: float = key(0.5, "how long a simulated guest boots", NOT_NEGATIVE)
+    simulated_boot_seconds: float = key(0.5, "how long a simulated guest boots", NOT_NEGATIVE)
     simulated_vcpus: int = key(64, "of a simulated host", AT_LEAST_ONE)
     simulated_memory_mib: int = key(65536, "of a simulated host", AT_LEAST_ONE)
     simulated_disk_gib: int = key(1000, "of a simulated host", AT_LEAST_ONE)

@@ -1,0 +1,68 @@
+"""`cloudcore NOUN VERB ...`: the command table read by argparse, one row run, refusals turned into words and exit codes.
+
+Exit codes: 0 done, 1 failed, 2 usage, 3 refused, 4 time-out; `status` has its own three.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from cloudcore.cli.commands import COMMANDS, EVERYWHERE, NOUNS, Command
+from cloudcore.cli.printing import DONE, FAILED, Console
+from cloudcore.errors import CloudError
+
+INTERRUPTED = 130  # as shells say it
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    console = Console()
+    options = parser().parse_args(argv)
+    if options.state is None:
+        options.state = os.environ.get("CLOUDCORE_STATE") or "var"
+    options.state = Path(options.state).expanduser().absolute()
+    try:
+        return int(function_of(options.command)(options, console) or DONE)
+    except CloudError as problem:
+        return console.error(problem)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # `cloudcore logs | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+def function_of(command: Command) -> Any:
+    module, _, name = command.run.partition(":")
+    return getattr(import_module(f"cloudcore.cli.{module}"), name)
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="cloudcore", description="A private cloud that speaks EC2 and S3.")
+    words = top.add_subparsers(metavar="COMMAND", required=True)
+    verbs: dict[str, Any] = {}
+    for command in COMMANDS:
+        noun, _, verb = command.words.partition(" ")
+        if not verb:
+            fill(words.add_parser(noun, help=command.says, description=command.says), command)
+            continue
+        if noun not in verbs:
+            own = words.add_parser(noun, help=NOUNS[noun], description=NOUNS[noun])
+            verbs[noun] = own.add_subparsers(metavar="VERB", required=True)
+        fill(verbs[noun].add_parser(verb, help=command.says, description=command.says), command)
+    return top
+
+
+def fill(made: argparse.ArgumentParser, command: Command) -> None:
+    for argument in command.arguments + EVERYWHERE:
+        made.add_argument(*argument.flags, **argument.options)
+    made.set_defaults(command=command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
