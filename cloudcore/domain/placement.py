@@ -74,7 +74,7 @@ def lacks(host: Host, demand: Demand) -> str | None:
     return None
 
 
-# -- filters: what is wrong with this host, or None ----------------------------------------------------------------------
+# -- filters: what is wrong with this host, or None -------------------------------------------------------------------
 
 Filter = Callable[[Host, Question], "str | None"]
 
@@ -140,7 +140,7 @@ def line(wanted: str, removed: list[str]) -> str:
     return "; ".join([wanted, *sorted(removed)[:EXAMPLES], *([f"and {more} more hosts"] if more > 0 else [])])
 
 
-# -- weighers: greater is better ------------------------------------------------------------------------------------------
+# -- weighers: greater is better --------------------------------------------------------------------------------------
 
 
 def spread(host: Host, promised: Demand) -> tuple[int, int]:

@@ -31,10 +31,15 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Best first. Empty: nothing fits, and `explanation` says why: each filter, how many hosts it removed, and why."""
+    """Best first. Empty: nothing fits, and `explanation` says why: each filter, which hosts it removed, and why.
+
+    `retry` above zero: in so many seconds there may be more to choose from, since this scheduler has only just started and
+    known hosts have not been heard yet.
+    """
 
     proposals: tuple[Proposal, ...]
     explanation: tuple[str, ...] = ()
+    retry: float = 0.0
 
 
 class Scheduler(Protocol):

@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
 
 import sqlalchemy as sa
 
-from cloudcore.errors import Code, CloudError
+from cloudcore.errors import CloudError, Code
 from cloudcore.store.instances import LostRace
 from cloudcore.store.schema import addresses, networks
 
@@ -80,6 +80,11 @@ class Addresses:
             if found is not None:
                 return found
         raise CloudError(Code.ADDRESSES_EXHAUSTED, "No network has a free address")
+
+    def cidr_of(self, address: str) -> str:
+        """Of the network that the address belongs to; empty when it is nobody's."""
+        joined = sa.select(networks.c.cidr).join_from(addresses, networks, networks.c.name == addresses.c.network)
+        return self._connection.execute(joined.where(addresses.c.address == address)).scalar_one_or_none() or ""
 
     def release(self, instance: str) -> None:
         """Its address rests; nothing happens when it has none."""

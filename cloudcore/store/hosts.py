@@ -8,7 +8,7 @@ from dataclasses import fields
 import sqlalchemy as sa
 
 from cloudcore.domain.placement import Demand, Host, lacks
-from cloudcore.errors import Code, CloudError
+from cloudcore.errors import CloudError, Code
 from cloudcore.rpc.conductor import Heartbeat
 from cloudcore.store.instances import LostRace
 from cloudcore.store.schema import allocations, cells, host_mappings, hosts
@@ -39,7 +39,7 @@ class Hosts:
         return True
 
     def fence(self, host: str, epoch: int) -> bool | None:
-        """Whether facts of this epoch may be believed; a newer one is kept, older ones never again. None: no such host."""
+        """Whether facts of this epoch may be believed; after a newer one, older ones never are. None: no such host."""
         known = self._connection.execute(sa.select(hosts.c.epoch).where(hosts.c.name == host)).scalar_one_or_none()
         if known is None:
             return None

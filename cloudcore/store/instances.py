@@ -8,7 +8,7 @@ from dataclasses import fields
 import sqlalchemy as sa
 
 from cloudcore.domain.instances import REQUESTS, Event, Instance, State, after
-from cloudcore.errors import Code, CloudError
+from cloudcore.errors import CloudError, Code
 from cloudcore.store.schema import instance_groups, instance_mappings, instances
 
 COLUMNS = [instances.c[field.name] for field in fields(Instance)]
@@ -65,8 +65,8 @@ class Instances:
     def observe(self, instance: Instance, event: Event, code: str | None = None, reason: str | None = None) -> Instance:
         """Moves by a fact; the same value back when the table has no such pair (a stale fact is dropped).
 
-        A fact that changes what is wanted makes a new generation: after a failed launch absence (or rest) is wanted, and
-        after a guest that ended by itself, rest.
+        A fact that changes what is wanted makes a new generation: after a failed launch absence (or rest) is wanted,
+        and after a guest that ended by itself, rest.
         """
         target = after(instance.state, event)
         if target is None or target is instance.state:

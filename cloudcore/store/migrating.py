@@ -20,7 +20,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from cloudcore.errors import Code, CloudError
+from cloudcore.errors import CloudError, Code
 from cloudcore.store.database import PRAGMAS, prepare_sqlite, with_driver
 
 PLACE = Path(__file__).with_name("migrations")
@@ -59,8 +59,8 @@ def migrate(url: str, place: Path = PLACE) -> Migrated:
 
 
 def check(url: str, place: Path = PLACE) -> str:
-    """The revision, if it is this release's. Raises SCHEMA_NEWER where a newer release has migrated, CONFIGURATION where
-    the schema is older or there is none. For daemons, before they serve. Blocks for milliseconds."""
+    """The revision, if it is this release's. Raises SCHEMA_NEWER where a newer release has migrated, CONFIGURATION
+    where the schema is older or there is none. For daemons, before they serve. Blocks for milliseconds."""
     engine = opened(url, "BEGIN", create=False)
     try:
         with engine.connect() as connection:

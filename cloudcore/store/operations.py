@@ -148,6 +148,14 @@ class Operations:
             self._proceed(step, leased=False)
         return True
 
+    def abandon(self, subject: str, generation: int, result: str) -> None:
+        """A fact makes what is under way for this generation fail."""
+        mine = sa.and_(operations.c.subject == subject, operations.c.generation == generation,
+                       operations.c.state == "open")  # fmt: skip
+        for operation in self._connection.execute(sa.select(operations.c.id).where(mine)).scalars().all():
+            self._connection.execute(sa.update(steps).where(DUE, steps.c.operation == operation).values(state="done"))
+            self._close(operation, "failed", result)
+
     def hurry(self, host: str) -> None:
         """What waits for this host is due now."""
         there = sa.select(instances.c.id).where(instances.c.host == host, instances.c.state != "terminated")

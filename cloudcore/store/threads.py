@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
-from cloudcore.errors import Code, CloudError
+from cloudcore.errors import CloudError, Code
 
 
 class Job:

@@ -1,0 +1,38 @@
+"""Where a test may kill the conductor: before and after every transaction and every message that it sends.
+
+`failpoint(name)` is a constructor argument. In a cloud in earnest it does nothing; under test it may end the process, or
+raise a BaseException, which nothing here takes for an error of the step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+FAILPOINTS = (
+    "conductor.take.before", "conductor.take.after",  # leases on due steps
+    "conductor.select.before", "conductor.select.after",  # the question to the scheduler
+    "conductor.place.before", "conductor.place.after",  # the claim
+    "conductor.refuse.before", "conductor.refuse.after",  # a launch that fails
+    "conductor.plug.before", "conductor.plug.after",  # network.ensure
+    "conductor.plugged.before", "conductor.plugged.after",
+    "conductor.boot.before", "conductor.boot.after",  # compute.ensure, running
+    "conductor.booting.before", "conductor.booting.after",
+    "conductor.halt.before", "conductor.halt.after",  # compute.ensure, stopped
+    "conductor.halting.before", "conductor.halting.after",
+    "conductor.destroy.before", "conductor.destroy.after",  # compute.ensure, absent
+    "conductor.destroying.before", "conductor.destroying.after",
+    "conductor.unplug.before", "conductor.unplug.after",  # network.release
+    "conductor.unplugged.before", "conductor.unplugged.after",
+    "conductor.forget.before", "conductor.forget.after",  # everything is given back
+    "conductor.spread.before", "conductor.spread.after",  # network.ensure with groups
+    "conductor.regrouped.before", "conductor.regrouped.after",
+    "conductor.retry.before", "conductor.retry.after",  # a step that met an error
+    "conductor.facts.before", "conductor.facts.after",  # what hosts report
+    "conductor.heard.before", "conductor.heard.after",  # heartbeats
+)  # fmt: skip
+
+Failpoint = Callable[[str], None]
+
+
+def none(name: str) -> None:
+    """The failpoint of a cloud in earnest."""

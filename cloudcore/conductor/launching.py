@@ -1,0 +1,99 @@
+"""The steps that bring an instance up: a place, a port in the network, a running guest."""
+
+from __future__ import annotations
+
+from cloudcore.conductor import facts, wanted
+from cloudcore.conductor.means import Means
+from cloudcore.conductor.subjects import again, current, finish, refuse, regroup
+from cloudcore.domain.instances import Instance
+from cloudcore.domain.placement import Demand
+from cloudcore.errors import CloudError, Code
+from cloudcore.rpc.compute import WantedGuest
+from cloudcore.rpc.network import WantedNetwork
+from cloudcore.rpc.scheduler import Needs
+from cloudcore.store.books import Books
+from cloudcore.store.operations import Step
+
+ROUNDS = 3  # questions to the scheduler whose every proposal was lost to somebody else
+RESEND = 10.0  # seconds between repetitions of what a host has not yet reported as done
+CAPACITY = "Server.InsufficientInstanceCapacity"
+NO_ADDRESS = "Server.InsufficientFreeAddressesInSubnet"
+RESTING = 5.0  # seconds between tries while freed addresses rest
+
+
+async def place(means: Means, step: Step) -> Step | None:
+    instance = await means.look(current, step)
+    if instance.host is not None:
+        return await means.transact("place", finish, step)
+    tried: tuple[str, ...] = ()
+    for _ in range(ROUNDS):
+        needs = Needs(step.operation, instance.vcpus, instance.memory_mib, instance.disk_gib, instance.zone, tried)
+        selection = await means.select(needs)
+        hosts = tuple(proposal.host for proposal in selection.proposals)
+        if not hosts and selection.retry > 0:
+            await means.transact("place", again, step, selection.retry)
+            return None
+        if not hosts:
+            await means.transact("refuse", refuse, step, CAPACITY, ". ".join(selection.explanation))
+            return None
+        try:
+            placed = await means.transact("place", claim, step, hosts)
+        except CloudError as problem:
+            if problem.code is not Code.ADDRESSES_EXHAUSTED:
+                raise
+            await means.transact("refuse", without_address, step, problem.text)
+            return None
+        if placed is not None:
+            return placed
+        tried += hosts
+    text = f"{len(tried)} hosts were chosen, and others took their room first: {', '.join(tried)}"
+    await means.transact("refuse", refuse, step, CAPACITY, text)
+    return None
+
+
+def claim(books: Books, step: Step, hosts: tuple[str, ...]) -> Step | None:
+    """Room on the first of these hosts that still has it, an address, the membership of its groups, the next step; in one
+    transaction. None when every one of the hosts is full by now."""
+    instance = current(books, step)
+    demand = Demand(instance.vcpus, instance.memory_mib, instance.disk_gib)
+    host = next((name for name in hosts if books.hosts.claim(instance.id, name, demand)), None)
+    if host is None:
+        return None
+    placed = books.instances.place(instance, host, books.addresses.claim(instance.id))
+    regroup(books, placed, books.instances.groups_of(placed.id), host, step.request_id)
+    return books.operations.finish(step)
+
+
+def without_address(books: Books, step: Step, text: str) -> None:
+    """Addresses that rest are worth waiting for: they are free within a minute."""
+    if books.addresses.resting():
+        books.operations.again(step, RESTING)
+    else:
+        refuse(books, step, NO_ADDRESS, text)
+
+
+async def plug(means: Means, step: Step) -> Step | None:
+    host, network = await means.look(wanted_network, step, means.region)
+    await means.guarded("plug", lambda: means.network(host).ensure(network))
+    return await means.transact("plugged", finish, step)
+
+
+def wanted_network(books: Books, step: Step, region: str) -> tuple[str, WantedNetwork]:
+    instance = current(books, step)
+    port = wanted.port_of(books, instance, region)
+    return instance.host or "", WantedNetwork((port,), books.memberships.needed(port.groups))
+
+
+async def boot(means: Means, step: Step) -> Step | None:
+    """Told once, and again every ten seconds; the fact that it runs ends the step, in whatever order they come."""
+    instance, guest = await means.look(wanted_guest, step)
+    await means.guarded("boot", lambda: means.compute(instance.host or "").ensure(guest))
+    if step.attempt > 1:
+        await facts.ask(means, instance)
+    await means.transact("booting", again, step, RESEND)
+    return None
+
+
+def wanted_guest(books: Books, step: Step) -> tuple[Instance, WantedGuest]:
+    instance = current(books, step)
+    return instance, wanted.guest_of(books, instance)

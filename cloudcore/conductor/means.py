@@ -1,0 +1,57 @@
+"""What a step works with: transactions, messages, and the points where a test may kill it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from cloudcore.conductor.failpoints import Failpoint, none
+from cloudcore.rpc.compute import COMPUTE, Compute
+from cloudcore.rpc.contract import Bus, client
+from cloudcore.rpc.network import NETWORK, Network
+from cloudcore.rpc.scheduler import SCHEDULER, Needs, Scheduler, Selection
+from cloudcore.store.database import Store
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Means:
+    """`owner` names this conductor in leases: the same again after a restart, another for each copy. `region` is what
+    guests read in their metadata."""
+
+    store: Store
+    bus: Bus
+    owner: str
+    region: str
+    failpoint: Failpoint = none
+    clients: dict[str, Any] = field(default_factory=dict)
+
+    async def transact(self, name: str, work: Callable[..., T], *args: Any) -> T:
+        return await self.guarded(name, lambda: self.store.transact(work, *args))
+
+    async def look(self, work: Callable[..., T], *args: Any) -> T:
+        return await self.store.look(work, *args)
+
+    async def guarded(self, name: str, effect: Callable[[], Awaitable[T]]) -> T:
+        """The effect between its two failpoints."""
+        self.failpoint(f"conductor.{name}.before")
+        result = await effect()
+        self.failpoint(f"conductor.{name}.after")
+        return result
+
+    def compute(self, host: str) -> Compute:
+        return self._client(f"compute.{host}", COMPUTE)
+
+    def network(self, host: str) -> Network:
+        return self._client(f"network.{host}", NETWORK)
+
+    async def select(self, needs: Needs) -> Selection:
+        scheduler: Scheduler = self._client(SCHEDULER.name, SCHEDULER)
+        return await self.guarded("select", lambda: scheduler.select(needs))
+
+    def _client(self, topic: str, contract: Any) -> Any:
+        if topic not in self.clients:
+            self.clients[topic] = client(contract, self.bus, topic)
+        return self.clients[topic]

@@ -1,0 +1,62 @@
+"""The instance that a step is about, read anew before each effect: what was wanted may have changed since."""
+
+from __future__ import annotations
+
+from cloudcore.domain.instances import AWAITS, Event, Instance, State
+from cloudcore.store.books import Books
+from cloudcore.store.operations import Step
+
+LAUNCHING = frozenset(state for state, kind in AWAITS.items() if kind in ("launch", "start"))
+REASON_LENGTH = 500  # characters kept of a reason
+
+
+class Outdated(Exception):
+    """The instance is of a newer generation than the step, or is gone."""
+
+
+class GaveUp(Exception):
+    """The operation is past its deadline."""
+
+
+def current(books: Books, step: Step) -> Instance:
+    """Raises Outdated, GaveUp."""
+    instance = books.instances.find(step.subject)
+    if instance is None or instance.generation != step.generation:
+        raise Outdated(step.subject)
+    if books.now() > step.deadline:
+        raise GaveUp(step.subject)
+    return instance
+
+
+def finish(books: Books, step: Step) -> Step | None:
+    return books.operations.finish(step)
+
+
+def again(books: Books, step: Step, delay: float) -> None:
+    books.operations.again(step, delay)
+
+
+def refuse(books: Books, step: Step, code: str, text: str) -> None:
+    """The launch or start fails, with a reason that people can read; everything it took is given back by the operation
+    that follows: a launch is terminated, a start is stopped."""
+    instance = books.instances.find(step.subject)
+    books.operations.fail(step, text[:REASON_LENGTH])
+    if instance is not None and instance.generation == step.generation:
+        failed(books, instance, code, text, step.request_id)
+
+
+def failed(books: Books, instance: Instance, code: str, text: str, request_id: str) -> None:
+    moved = books.instances.observe(instance, Event.LAUNCH_FAILED, code, f"{code}: {text}"[:REASON_LENGTH])
+    if moved is instance:
+        return
+    follows = "terminate" if moved.state is State.SHUTTING_DOWN else "stop"
+    books.operations.begin(follows, moved.id, moved.generation, moved.project, request_id)
+
+
+def regroup(books: Books, instance: Instance, groups: tuple[str, ...], told: str | None, request_id: str) -> None:
+    """The members of these groups have changed. Hosts that must know are told by operations of their own, unless there
+    is only the one that is told anyway."""
+    revisions = books.memberships.bump(groups)
+    for group in sorted(books.memberships.named(groups)):
+        if books.memberships.hosts(group) - {told}:
+            books.operations.begin("regroup", group, revisions[group], instance.project, request_id)

@@ -1,0 +1,99 @@
+"""What hosts are told, built from rows: pure, so that the same rows always say the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from cloudcore.domain.addresses import hostname
+from cloudcore.domain.ids import default_subnet, default_vpc, guest_uuid, tap_name
+from cloudcore.domain.images import Image
+from cloudcore.domain.instances import Instance, State
+from cloudcore.domain.metadata_tree import Association, MetadataFacts, document
+from cloudcore.rpc.compute import ImageSource, WantedGuest
+from cloudcore.rpc.network import Port
+from cloudcore.store.books import Books
+
+POWER = {
+    State.PENDING: "running",
+    State.STARTING: "running",
+    State.RUNNING: "running",
+    State.STOPPING: "stopped",
+    State.STOPPED: "stopped",
+    State.SHUTTING_DOWN: "absent",
+    State.TERMINATED: "absent",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a port's metadata says beyond the instance's own row."""
+
+    region: str
+    zone: str
+    cidr: str
+    root_device: str
+    groups: tuple[Association, ...]
+    public_key: str | None
+
+
+def guest(instance: Instance, image: Image | None) -> WantedGuest:
+    power = POWER[instance.state]
+    if power == "absent":
+        return WantedGuest(instance.id, instance.generation, power)
+    return WantedGuest(
+        instance.id, instance.generation, power, guest_uuid(instance.id), instance.vcpus, instance.memory_mib,
+        instance.disk_gib, source(image), instance.mac, tap_name(instance.id),
+    )  # fmt: skip
+
+
+def source(image: Image | None) -> ImageSource | None:
+    if image is None:
+        return None
+    return ImageSource(image.id, image.source, image.sha256, image.size, image.format, image.virtual_size)
+
+
+def port(instance: Instance, around: Surroundings) -> Port:
+    address = instance.address or ""
+    name = hostname(address)
+    facts = MetadataFacts(
+        instance_id=instance.id, image_id=instance.image, instance_type=instance.instance_type,
+        reservation_id=instance.reservation, account=instance.project, region=around.region, zone=around.zone,
+        mac=instance.mac, address=address, hostname=name, launch_index=instance.launch_index,
+        pending_time=datetime.fromtimestamp(int(instance.created), UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        groups=around.groups, key_name=instance.key_name, public_key=around.public_key,
+        vpc_id=default_vpc(instance.project), vpc_cidr=around.cidr, subnet_cidr=around.cidr,
+        subnet_id=default_subnet(instance.project, around.zone), root_device=around.root_device,
+        interface_id=f"eni-{instance.id.removeprefix('i-')}",
+    )  # fmt: skip
+    groups = tuple(group.id for group in around.groups)
+    return Port(instance.id, instance.generation, instance.mac, address, tap_name(instance.id), name, groups,
+                document(facts), instance.user_data)  # fmt: skip
+
+
+# -- reading what it takes --------------------------------------------------------------------------------------------
+
+
+def guest_of(books: Books, instance: Instance) -> WantedGuest:
+    return guest(instance, books.images.find(instance.image))
+
+
+def port_of(books: Books, instance: Instance, region: str) -> Port:
+    host = books.hosts.find(instance.host or "")
+    image = books.images.find(instance.image)
+    names = books.groups.names(books.instances.groups_of(instance.id))
+    pair = books.key_pairs.find(instance.key_id) if instance.key_id else None
+    around = Surroundings(
+        region=region,
+        zone=host.zone if host else instance.zone or "",
+        cidr=books.addresses.cidr_of(instance.address or ""),
+        root_device=image.root_device if image else "/dev/vda",
+        groups=tuple(Association(name, id) for id, name in sorted(names.items())),
+        public_key=pair.public_key if pair else None,
+    )
+    return port(instance, around)
+
+
+def group_ids(ports: Iterable[Port]) -> list[str]:
+    return sorted({group for port in ports for group in port.groups})
