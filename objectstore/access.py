@@ -1,0 +1,28 @@
+"""Who may: one step for every operation, and deny by default."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cloudcore.domain.callers import Caller
+from objectstore.refusals import Refused
+
+# Outside of `s3:*`, which ordinary users have: only who may do everything reaches another project's buckets.
+ANY_PROJECT = "objectstore:AnyProject"
+
+
+class Access:
+    """`permits(caller, action)` is the policy (cloudcore.domain.policy.permits)."""
+
+    def __init__(self, permits: Callable[[Caller, str], bool]) -> None:
+        self._permits = permits
+
+    def allowed(self, caller: Caller, action: str, bucket_owner: str | None) -> bool:
+        """`bucket_owner` is the id of the project that owns the bucket; None when the action is about no bucket."""
+        if not self._permits(caller, action):
+            return False
+        return bucket_owner in (None, caller.project_id) or self._permits(caller, ANY_PROJECT)
+
+    def authorise(self, caller: Caller, action: str, bucket_owner: str | None) -> None:
+        if not self.allowed(caller, action, bucket_owner):
+            raise Refused("AccessDenied", f"The user '{caller.user_name}' may not do {action} here")

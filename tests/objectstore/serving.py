@@ -1,0 +1,89 @@
+"""A store in a process of its own: `python serving.py ROOT` prints one JSON line with its ports, and ends with its
+standard input. Both doors, plain and TLS, lead to one store."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from twisted.internet import reactor
+from twisted.internet.defer import ensureDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.protocol import Protocol
+from twisted.internet.stdio import StandardIO
+from twisted.logger import globalLogBeginner, textFileLogObserver
+
+from cloudcore.auth.memory import MemoryAuthManager
+from cloudcore.domain.policy import permits
+from objectstore.chain import Doors
+from objectstore.service import ObjectStore
+
+PEOPLE = (("alice", "one", "user"), ("anna", "one", "user"), ("audit", "one", "auditor"), ("nobody", "one", None),
+          ("bob", "two", "user"), ("root", "two", "admin"))
+REGION = "us-east-2"
+
+
+def keys(name: str) -> tuple[str, str]:
+    return f"CCIA{name.upper():X<16}", f"secret-of-{name:x<30}"
+
+
+def certificate(directory: Path) -> Path:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    made = (x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+            .serial_number(1).not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), False)
+            .sign(key, hashes.SHA256()))
+    secret = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
+                               serialization.NoEncryption())
+    path = directory / "tls.pem"
+    path.write_bytes(secret + made.public_bytes(serialization.Encoding.PEM))
+    return path
+
+
+async def people() -> MemoryAuthManager:
+    auth = MemoryAuthManager(reactor, os.urandom)
+    await auth.create_project("one", "111111111111")
+    await auth.create_project("two", "222222222222")
+    for name, project, role in PEOPLE:
+        await auth.create_user(name)
+        if role:
+            await auth.grant(name, role, project)
+        await auth.create_access_key(name, project, *keys(name))
+    return auth
+
+
+class EndWithInput(Protocol):
+    def connectionLost(self, reason: Any) -> None:
+        if reactor.running:
+            reactor.stop()
+
+
+async def main(root: str) -> None:
+    globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
+    directory = Path(root)
+    doors = Doors((REGION, "us-east-1"), ("s3.example.org",))
+    store = ObjectStore(reactor, directory / "store", await people(), permits, doors, os.urandom)
+    store.startService()
+    reactor.addSystemEventTrigger("during", "shutdown", store.stopService)
+    pem = certificate(directory)
+    plain = await serverFromString(reactor, "tcp:0:interface=127.0.0.1").listen(store.factory())
+    tls = await serverFromString(
+        reactor, f"ssl:0:interface=127.0.0.1:privateKey={pem}:certKey={pem}").listen(store.factory())
+    print(json.dumps({"http": plain.getHost().port, "https": tls.getHost().port, "ca": str(pem)}), flush=True)
+    StandardIO(EndWithInput())
+
+
+if __name__ == "__main__":
+    ensureDeferred(main(sys.argv[1])).addErrback(lambda failure: (failure.printTraceback(), reactor.stop()))
+    reactor.run()
