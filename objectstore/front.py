@@ -18,11 +18,12 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, ensureDeferred
 from twisted.internet.error import ConnectionLost
-from twisted.internet.interfaces import ISSLTransport
+from twisted.internet.interfaces import IProtocolNegotiationFactory, ISSLTransport
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http
 from twisted.web.http_headers import Headers
+from zope.interface import implementer
 
 from cloudcore.signing.chunked import BadBody
 from cloudcore.signing.heads import DuplicateHeader, Head, raw
@@ -250,6 +251,7 @@ class Channel(http.HTTPChannel):
         self.transport.write(b"\r\n".join([*lines, b"", b""]))
 
 
+@implementer(IProtocolNegotiationFactory)
 class Factory(http.HTTPFactory):
     def __init__(self, chain: Chain, blobs: BlobDirectory, reactor: Any, seconds: Callable[[], float]) -> None:
         super().__init__(timeout=IDLE, reactor=reactor)
@@ -260,5 +262,9 @@ class Factory(http.HTTPFactory):
         channel.factory, channel.timeOut, channel.callLater = self, self.timeOut, self.reactor.callLater
         return channel
 
-    def log(self, request: Request) -> None:
+    def acceptableProtocols(self) -> list[bytes]:
+        """For ALPN: without it Twisted ends the handshake of every client that offers a protocol."""
+        return [b"http/1.1"]
+
+    def log(self, request: http.Request) -> None:
         """The request's outcome is logged by its failures only."""
