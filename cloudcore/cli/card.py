@@ -24,7 +24,8 @@ class Card:
     address: str = ""
 
     def text(self, seconds: float) -> str:
-        call = f'{self.command} env' if self.state == Path("var").absolute() else f"{self.command} env --state {self.state}"
+        here = self.state == Path("var").absolute()
+        call = f"{self.command} env" if here else f"{self.command} env --state {self.state}"
         lines = [
             f"cloudcore is running.{'':<29}{seconds:.1f} s, log: {short(self.log)}",
             "",

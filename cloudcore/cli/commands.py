@@ -1,7 +1,7 @@
 """Every command, its arguments and the function that does it, as one table.
 
-A function takes the parsed options and the Console, and returns an exit code. It is named by text and imported only when
-its command runs: `cloudcore env` must not pay for the hypervisor. A test imports them all.
+A function takes the parsed options and the Console, and returns an exit code. It is named by text and imported only
+when its command runs: `cloudcore env` must not pay for the hypervisor. A test imports them all.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ STATE = option("--state", metavar="DIR", help="state directory (default: $CLOUDC
 CONFIG = option("--config", metavar="FILE", help="configuration (default: DIR/cloudcore.toml)")
 JSON = option("--json", action="store_true", help="machine-readable output")
 YES = option("--yes", action="store_true", help="do not ask")
-DRIVER = option("--driver", choices=("auto", "libvirt", "simulated"), help="hypervisor (default: as configured, else auto)")
+DRIVER = option("--driver", choices=("auto", "libvirt", "simulated"), help="hypervisor (default: as configured)")
 NAME = option("name", metavar="NAME")
 USER = option("--user", metavar="NAME", default="user", help="whose keys (default: user)")
 
@@ -62,6 +62,7 @@ COMMANDS: tuple[Command, ...] = (
         option("--instances", choices=("stop", "keep"), default="keep", help="power guests off too (default: keep)"),
         option("--purge", action="store_true", help="stop everything and delete all it ever made"),
         option("--confirm", metavar="MACHINE", help="the machine's name, for --purge without a terminal"),
+        YES,
     )),
     Command("status", "status:run", "what runs, and whether it is well (exit 0 healthy, 1 degraded, 2 down)", (JSON,)),
     Command("doctor", "doctor:run", "check this machine: OK, WARN or FAIL, and the fix", (JSON,)),
@@ -126,13 +127,18 @@ COMMANDS: tuple[Command, ...] = (
     )),
     Command("image build-tiny", "images:image_build_tiny", "build the tiny test guest and register it", (
         option("--output", metavar="DIR", help="only build, into DIR"), USER, JSON)),
-    Command("image delete", "images:image_delete", "deregister an image", (option("image", metavar="AMI"), USER, YES, JSON)),
+    Command("image delete", "images:image_delete", "deregister an image", (
+        option("image", metavar="AMI"), USER, YES, JSON)),
     Command("network list", "places:network_list", "networks and how full they are", (JSON,)),
     Command("network show", "places:network_show", "one network", (NAME, JSON)),
+    Command("network create", "places:network_create", "another range of addresses to claim from", (
+        NAME, option("--cidr", required=True, metavar="CIDR", help="such as 10.90.0.0/16"), JSON)),
+    Command("network delete", "places:network_delete", "remove a network that no instance uses", (NAME, YES, JSON)),
     Command("host list", "places:host_list", "hosts and what they have left", (JSON,)),
     Command("host show", "places:host_show", "one host", (NAME, JSON)),
     Command("host enable", "places:host_enable", "let the scheduler use a host", (NAME, JSON)),
     Command("host disable", "places:host_disable", "no new instances on a host", (NAME, JSON)),
+    Command("host delete", "places:host_delete", "forget a host that holds nothing", (NAME, YES, JSON)),
     # -- below
     Command("db migrate", "database:migrate", "bring the database to this version's schema", (JSON,)),
     Command("config check", "configuration:check", "all mistakes at once", (JSON,)),

@@ -60,7 +60,7 @@ def open_database(clock: Any, config: Config, directory: Path) -> Open:
 
 
 def make(config: Config, directory: Path) -> migrating.Migrated:
-    """State directory, master key and schema; twice equals once. Raises STATE_DIRECTORY, SCHEMA_NEWER, CONFIGURATION."""
+    """State directory, master key and schema; twice equals once. STATE_DIRECTORY, SCHEMA_NEWER, CONFIGURATION."""
     state.prepare(directory)
     if not config.auth.master_key_file:
         make_master_key(master_key_file(config, directory), os.urandom)

@@ -1,4 +1,4 @@
-"""`cloudcore NOUN VERB ...`: the command table read by argparse, one row run, refusals turned into words and exit codes.
+"""`cloudcore NOUN VERB ...`: argparse reads the command table, one row runs, refusals become words and exit codes.
 
 Exit codes: 0 done, 1 failed, 2 usage, 3 refused, 4 time-out; `status` has its own three.
 """
@@ -8,26 +8,33 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from cloudcore.cli.commands import COMMANDS, EVERYWHERE, NOUNS, Command
 from cloudcore.cli.printing import DONE, FAILED, Console
+from cloudcore.cli.state import check
 from cloudcore.errors import CloudError
 
+Function = Callable[[Any, Console], int]
 INTERRUPTED = 130  # as shells say it
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, others: Mapping[str, Function] = MappingProxyType({})) -> int:
+    """`others` replaces commands, by their words: tests give a cloud of their own."""
     console = Console()
     options = parser().parse_args(argv)
     if options.state is None:
         options.state = os.environ.get("CLOUDCORE_STATE") or "var"
     options.state = Path(options.state).expanduser().absolute()
     try:
-        return int(function_of(options.command)(options, console) or DONE)
+        if options.state.exists() and options.command.words != "doctor":
+            check(options.state)
+        perform = others.get(options.command.words) or function_of(options.command)
+        return int(perform(options, console) or DONE)
     except CloudError as problem:
         return console.error(problem)
     except KeyboardInterrupt:
@@ -37,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILED
 
 
-def function_of(command: Command) -> Any:
+def function_of(command: Command) -> Function:
     module, _, name = command.run.partition(":")
     return getattr(import_module(f"cloudcore.cli.{module}"), name)
 

@@ -57,7 +57,7 @@ class Launched:
 
 
 def key_pair(setting: Setting) -> Path:
-    """The private key's file. A key pair of which we lost the private half is left alone, and so is one we did not make."""
+    """The private key's file, made when missing. A key pair of that name that is there already is left alone."""
     file = private_key_file(setting.state)
     if not file.exists():
         private = Ed25519PrivateKey.generate().private_bytes(

@@ -34,7 +34,6 @@ FAILURES = frozenset({Code.INTERNAL, Code.UNAVAILABLE, Code.PROGRAM_FAILED, Code
 HINTS: dict[Code, str] = {
     Code.SCHEMA_NEWER: "use the version of cloudcore that made this state, or another one: --state DIR",
     Code.STATE_DIRECTORY: "another directory: --state DIR",
-    Code.CONFIGURATION: "cloudcore config check",
     Code.USER_UNKNOWN: "cloudcore user list",
     Code.PROJECT_UNKNOWN: "cloudcore project list",
     Code.ACCESS_KEY_UNKNOWN: "cloudcore key list --user NAME",

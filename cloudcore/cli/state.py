@@ -9,11 +9,12 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cloudcore.cli.printing import Refusal
+from cloudcore.cli.printing import FAILED, Refusal
 from cloudcore.config.loading import load
 from cloudcore.config.model import Config
 from cloudcore.config.places import configuration_file, endpoints_file, lock_file
@@ -50,8 +51,11 @@ def prepare(state: Path) -> None:
 
 def check(state: Path) -> None:
     """Refuses what is not ours to use."""
+    if not state.is_dir():
+        raise CloudError(Code.STATE_DIRECTORY, f"the state directory {state} is not a directory")
     if state.stat().st_uid != os.geteuid():
-        raise CloudError(Code.STATE_DIRECTORY, f"the state directory {state} belongs to another user")
+        hint = "the same with sudo" if state.stat().st_uid == 0 else ""
+        raise Refusal(Code.STATE_DIRECTORY, f"the state directory {state} belongs to another user", hint, status=FAILED)
     if not os.access(state, os.R_OK | os.W_OK | os.X_OK):
         raise CloudError(Code.STATE_DIRECTORY, f"the state directory {state} is not writable")
     try:
@@ -61,8 +65,8 @@ def check(state: Path) -> None:
     except ValueError:
         raise CloudError(Code.STATE_DIRECTORY, f"{state / 'VERSION'} does not hold a version") from None
     if version > VERSION:
-        raise CloudError(Code.SCHEMA_NEWER, f"the state directory {state} is of version {version}; this cloudcore knows "
-                                            f"version {VERSION}")
+        raise CloudError(Code.SCHEMA_NEWER, f"the state directory {state} is of version {version}; this cloudcore "
+                                            f"knows version {VERSION}")
 
 
 def existing(state: Path) -> Path:
@@ -90,14 +94,11 @@ class Lock:
 
     def take(self, driver: str) -> None:
         handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)  # closed in children: Python's default
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not tried(handle):
             os.close(handle)
             running = holder(self._path.parent.parent)
             who = f" (process {running.pid})" if running else ""
-            raise Refusal(Code.IN_USE, f"this cloud is running already{who}",
-                          "cloudcore status    or: cloudcore down") from None
+            raise Refusal(Code.IN_USE, f"this cloud is running already{who}", "cloudcore status    or: cloudcore down")
         pid = os.getpid()
         os.ftruncate(handle, 0)
         os.write(handle, json.dumps({"pid": pid, "started": started(pid), "driver": driver}).encode())
@@ -108,6 +109,18 @@ class Lock:
             os.ftruncate(self._handle, 0)
             os.close(self._handle)
             self._handle = None
+
+
+def tried(handle: int) -> bool:
+    """Whether we have the lock now. Who only looks (`holder`) has it for some microseconds: hence more than one try."""
+    for _ in range(10):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.02)
+        else:
+            return True
+    return False
 
 
 def holder(state: Path) -> Holder | None:

@@ -1,0 +1,283 @@
+"""What `up` does: prepare the state, seed it, run the whole cloud in this process or a detached one, lead to a guest.
+
+`start` is the composition root (daemon/all_in_one.py): everything here knows of it only that it starts, and stops.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger, LogLevel, globalLogBeginner
+
+import cloudcore
+from cloudcore.cli import card, database, first, machine, reactor, seeding, state
+from cloudcore.cli.client import Client, healthy
+from cloudcore.cli.environment import key_of, urls
+from cloudcore.cli.printing import DONE, FAILED, TIMED_OUT, Console, Refusal
+from cloudcore.cli.progress import step
+from cloudcore.config.model import Config
+from cloudcore.config.places import endpoints_file, log_file, private_key_file
+from cloudcore.daemon.json_log import JsonLines, observer
+from cloudcore.errors import CloudError, Code
+
+log = Logger()
+NETWORK = "default"
+LEAST_FREE = 1 << 30  # bytes of disk for a first guest and its images
+AGAIN = 0.1  # seconds between looks for a detached cloud
+
+
+class Running(Protocol):
+    """What the composition root hands back once everything listens."""
+
+    def stop(self) -> Deferred[None]:
+        """Ends the daemons in order; guests go on."""
+
+
+Start = Callable[[Any, Config, Path], Awaitable[Running]]
+
+
+def up(options: Any, console: Console, start: Start) -> int:
+    began = time.monotonic()
+    state.prepare(options.state)
+    config = machine.with_driver(state.configuration(options), options.state, options.driver)
+    options.driver = config.compute.driver
+    check_space(options.state)
+    running = state.holder(options.state)
+    if running is None:
+        machine.check_ports(config)
+    if options.detach:
+        return detached(options, console, config, began)
+    return here(options, console, config, start)
+
+
+def check_space(directory: Path) -> None:
+    stat = os.statvfs(directory)
+    free = stat.f_bavail * stat.f_frsize
+    if free < LEAST_FREE:
+        raise Refusal(Code.STATE_DIRECTORY, f"{free / (1 << 30):.1f} GiB free under {directory}, 1 GiB needed",
+                      "--state DIR on a larger disk    or: make run STATE=DIR", status=FAILED)
+
+
+# -- in this process --------------------------------------------------------------------------------------------------
+
+
+def here(options: Any, console: Console, config: Config, start: Start) -> int:
+    """Runs until SIGINT or SIGTERM."""
+    lock = state.Lock(options.state)
+    lock.take(config.compute.driver)
+    try:
+        endpoints_file(options.state).unlink(missing_ok=True)
+        database.make(config, options.state)
+        machine.record(options.state, config.compute.driver)
+        log_to(config, options.state)
+        return reactor.run(lambda clock: serve(clock, options, console, config, start))
+    except KeyboardInterrupt:
+        return DONE
+    finally:
+        endpoints_file(options.state).unlink(missing_ok=True)
+        lock.free()
+
+
+async def serve(clock: Any, options: Any, console: Console, config: Config, start: Start) -> int:
+    """Returns only when the start fails; the end of a cloud that runs is the reactor's."""
+    began = time.monotonic()
+    opened = database.open_database(clock, config, options.state)
+    opened.database.startService()
+    await seeding.seed(opened.auth)
+    await opened.database.transact(seed_network, config.network.cidr)
+    running = await start(clock, config, options.state)
+    clock.addSystemEventTrigger("before", "shutdown", stopping(console, options, opened, running))
+    if not options.in_background:
+        key = await key_of(opened.auth, seeding.DEFAULT_USER)
+        setting = first.Setting(config, options.state, client_of(config, options.state, key), key)
+        arrival(clock, options, console, setting, began)
+    await Deferred()
+    return DONE
+
+
+def seed_network(books: Any, cidr: str) -> None:
+    """The row that addresses are claimed from. A network in use does not move."""
+    networks = books.addresses.networks()
+    if not networks:
+        books.addresses.create_network(NETWORK, cidr)
+    elif cidr not in {network.cidr for network in networks}:
+        if any(network.used for network in networks):
+            raise CloudError(Code.CONFIGURATION, f"[network] cidr = {cidr}, but guests have addresses of "
+                                                 f"{networks[0].cidr}: terminate them first, or set it back")
+        for network in networks:
+            books.addresses.remove_network(network.name)
+        books.addresses.create_network(NETWORK, cidr)
+
+
+def stopping(console: Console, options: Any, opened: database.Open,
+             running: Running) -> Callable[[], Deferred[None]]:
+    """The trigger that ends a cloud in order, telling people what goes on without it."""
+
+    async def stop() -> None:
+        began = time.monotonic()
+        if not options.in_background:
+            signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # once more: at once; the next start recovers
+            console.note("\nStopping cloudcore …")
+        guests = 0
+        try:
+            guests = sum(host.guests for host in await opened.database.look(lambda books: books.hosts.all()))
+            await running.stop()
+        except CancelledError:
+            raise
+        except Exception:
+            log.failure("stopping")
+        opened.database.stopService()
+        if not options.in_background:
+            left = f" {guests} instances keep running." if guests else ""
+            console.note(f"Stopped ({time.monotonic() - began:.1f} s).{left}")
+            console.note("Start again: make run     Stop everything: make down     Delete everything: make clean")
+
+    return lambda: Deferred.fromCoroutine(stop())
+
+
+def arrival(clock: Any, options: Any, console: Console, setting: first.Setting, began: float) -> None:
+    """Key pair, first instance and card, in a thread beside the daemons; what fails there ends nothing."""
+    done = reactor.in_thread(clock, arrive, options, console, setting, began)
+
+    def told(failure: Any) -> None:
+        if failure.check(CloudError):
+            console.error(failure.value)
+        else:
+            log.failure("first instance", failure)
+            console.note(f"error: the first instance: {failure.getErrorMessage()}")
+
+    done.addErrback(told)
+
+
+def log_to(config: Config, directory: Path) -> None:
+    file = log_file(config, directory)
+    out = os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a", encoding="utf-8")
+    observer(out)  # leads the standard library's logging into Twisted's
+    lines = JsonLines(out, LogLevel.levelWithName(config.log.level))
+    globalLogBeginner.beginLoggingTo([lines], redirectStandardIO=False, discardBuffer=True)
+
+
+# -- detached ---------------------------------------------------------------------------------------------------------
+
+
+def detached(options: Any, console: Console, config: Config, began: float) -> int:
+    """Starts another of us as a session of its own; returns once every endpoint answers."""
+    if (running := state.holder(options.state)) is not None:
+        raise Refusal(Code.IN_USE, f"this cloud is running already (process {running.pid})",
+                      "cloudcore status    or: cloudcore down")
+    output = options.state / "log" / "up.log"
+    with os.fdopen(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out, \
+            step("daemons", console.err) as shown:
+        child = subprocess.Popen(again(options), stdin=subprocess.DEVNULL, stdout=out, stderr=out,  # noqa: S603
+                                 start_new_session=True, cwd="/", env=environment())
+        try:
+            found = await_endpoints(child, options)
+        except BaseException:
+            end(child)
+            raise
+        shown.result = " ".join(sorted(found))
+    key = database.with_database(options, lambda opened: key_of(opened.auth, seeding.DEFAULT_USER))
+    arrive(options, console, first.Setting(config, options.state, client_of(config, options.state, key), key), began)
+    return DONE
+
+
+def again(options: Any) -> list[str]:
+    """This very program, without `--detach`."""
+    more = ["--config", str(Path(options.config).absolute())] if options.config else []
+    return [sys.executable, "-P", sys.argv[0], "up", "--in-background", "--state", str(options.state),
+            "--driver", options.driver, *more]
+
+
+def environment() -> dict[str, str]:
+    """Ours; where `cloudcore` was found from the current directory, the child finds it too."""
+    root = str(Path(cloudcore.__file__).resolve().parents[1])
+    path = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([root, *(part for part in path if part != root)])}
+
+
+def await_endpoints(child: subprocess.Popen[bytes], options: Any) -> dict[str, str]:
+    """URLs by name once all answer. Raises with the child's own words when it ends, TIMED_OUT when it takes too long."""
+    deadline = time.monotonic() + options.timeout
+    missing = "it has not said where it listens"
+    while time.monotonic() < deadline:
+        if child.poll() is not None:
+            raise Refusal(Code.PROGRAM_FAILED, *said(options.state), status=FAILED)
+        written = state.endpoints(options.state)
+        found = {name: url for name, url in written.items() if str(url).startswith("http")}
+        if found and written.get("pid") == child.pid:
+            silent = [f"{name} {url}: {reason}" for name, url in found.items()
+                      for well, reason in [healthy(url)] if not well]
+            if not silent:
+                return found
+            missing = "; ".join(silent)
+        time.sleep(AGAIN)
+    raise Refusal(Code.UNAVAILABLE, f"the cloud was not ready after {options.timeout:.0f} s: {missing}",
+                  f"cloudcore logs --state {options.state}", status=TIMED_OUT)
+
+
+def said(directory: Path) -> tuple[str, str, str]:
+    """Error, hint and reason of a detached cloud that ended: in its own words if it had any."""
+    lines = (directory / "log" / "up.log").read_text(errors="replace").splitlines()
+    words = {"error:": "", "why:": "", "try:": ""}
+    for line in lines:
+        label = line[:6].strip()
+        if label in words:
+            words[label] = line[7:].strip()
+            last = label
+        elif words["error:"] and line.startswith("       "):
+            words[last] += "\n" + line[7:]
+    if words["error:"]:
+        return words["error:"], words["try:"], words["why:"]
+    return "the cloud ended while it started", f"cloudcore logs --state {directory}", "\n".join(lines[-8:])
+
+
+def end(child: subprocess.Popen[bytes]) -> None:
+    """No half of a cloud is left behind."""
+    for number, seconds in ((signal.SIGTERM, 15.0), (signal.SIGKILL, 5.0)):
+        if child.poll() is None:
+            child.send_signal(number)
+            try:
+                child.wait(seconds)
+            except subprocess.TimeoutExpired:
+                continue
+
+
+# -- once it runs ----------------------------------------------------------------------------------------------------
+
+
+def client_of(config: Config, directory: Path, key: Any) -> Client:
+    return Client(**urls(config, directory), region=config.cloud.region, key=key)
+
+
+def arrive(options: Any, console: Console, setting: first.Setting, began: float) -> None:
+    """Default key pair and, unless told not to, the first instance; then the card."""
+    first.key_pair(setting)
+    address, problem = "", None
+    if not options.no_first_instance:
+        try:
+            address = first.launch(setting, console).address
+        except CloudError as refusal:
+            problem = refusal  # the cloud runs all the same: the card comes first
+    shown = card.Card(
+        urls(setting.config, setting.state), setting.config.cloud.region, setting.key.id, called(), setting.state,
+        log_file(setting.config, setting.state), private_key_file(setting.state), address)
+    console.line(shown.text(time.monotonic() - began))
+    if not options.detach:
+        console.line("\n  Ctrl-C stops cloudcore; your VMs keep running.   make status · make logs · make down · "
+                     "make clean")
+    if problem is not None:
+        raise problem
+
+
+def called() -> str:
+    """How to call us from here."""
+    command = "bin/cloudcore" if Path("bin/cloudcore").exists() else "cloudcore"
+    return f"sudo {command}" if os.environ.get("SUDO_USER") else command
