@@ -252,6 +252,7 @@ def _spec(wanted: WantedGuest, epoch: int, disk: str, directory: str) -> GuestSp
     return GuestSpec(
         instance=wanted.instance, generation=wanted.generation, epoch=epoch, uuid=wanted.uuid, vcpus=wanted.vcpus,
         memory_mib=wanted.memory_mib, disk=disk, directory=directory, mac=wanted.mac, tap=wanted.tap, mtu=wanted.mtu,
+        base_format=wanted.image.format if wanted.image else "",
     )  # fmt: skip
 
 

@@ -1,1 +1,1 @@
-"""The image worker: where images come from, and whether they may be trusted."""
+"""Where images come from and what may become one: sources, the worker that judges, the cache of a host."""

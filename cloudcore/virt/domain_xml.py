@@ -88,6 +88,8 @@ def _devices(domain: Element, spec: GuestSpec, machine: Machine, paths: tuple[st
     disk = SubElement(devices, "disk", type="file", device="disk")
     SubElement(disk, "driver", name="qemu", type="qcow2", cache="writeback", discard="unmap")  # format always named
     SubElement(disk, "source", file=_safe(disk_path))
+    if spec.base_format:
+        _backing(disk, spec.base_format, f"{directory}/base")
     SubElement(disk, "target", dev="vda", bus="virtio")
     if spec.tap:
         interface = SubElement(devices, "interface", type="bridge")
@@ -106,6 +108,16 @@ def _devices(domain: Element, spec: GuestSpec, machine: Machine, paths: tuple[st
     SubElement(devices, "controller", type="usb", model="none")
     SubElement(devices, "memballoon", model="virtio")
     _text(SubElement(devices, "rng", model="virtio"), "backend", "/dev/urandom", model="random")
+
+
+def _backing(disk: Element, format: str, path: str) -> None:
+    """The whole chain, so that no file is probed for what lies below it; and the image stays root's own, because all
+    guests of this image share it and QEMU's user must not be able to write to it."""
+    below = SubElement(disk, "backingStore", type="file")
+    SubElement(below, "format", type=_safe(format))
+    source = SubElement(below, "source", file=_safe(path))
+    SubElement(source, "seclabel", model="dac", relabel="no")
+    SubElement(below, "backingStore")
 
 
 def _text(parent: Element, tag: str, value: str, **attributes: str) -> None:

@@ -25,7 +25,8 @@ class Capacity:
 
 @dataclass(frozen=True, slots=True)
 class GuestSpec:
-    """One guest to define. `disk` is the path of its own overlay (qcow2), `directory` its own directory."""
+    """One guest to define. `disk` is the path of its own overlay (qcow2), `directory` its own directory; the image
+    below the overlay is `base` in that directory, in `base_format` (never probed; "": there is none)."""
 
     instance: str
     generation: int
@@ -38,6 +39,7 @@ class GuestSpec:
     mac: str
     tap: str
     mtu: int
+    base_format: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,7 @@ class ImageTool:
 
 def settle(aside: Path, target: Path) -> None:
     """Data to disk, then the name, then the directory (R9). Blocks."""
+    aside.chmod(0o600)
     with aside.open("rb") as file:
         os.fsync(file.fileno())
     aside.rename(target)

@@ -77,8 +77,8 @@ class Calls:
         if self._closed:
             raise CloudError(Code.NO_HYPERVISOR, "the connection to libvirt is closed")
         uri = await self._daemon.ensure()
+        start_event_loop()
         if not self._pool.started:
-            start_event_loop()
             self._pool.start()
         return await self._deadline(functools.partial(self._work, uri, work, *arguments), seconds)
 

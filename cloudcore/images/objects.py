@@ -1,0 +1,99 @@
+"""The object store as a source of images: signed GET and PUT over twisted.web's Agent with a persistent pool.
+
+We sign with a key of our own that may read every bucket, so whose object it is has to be said: `owner` goes as
+x-amz-expected-bucket-owner, and the store refuses a bucket of another project.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from twisted.internet.defer import CancelledError
+from twisted.internet.error import ConnectError, ConnectionClosed
+from twisted.internet.error import TimeoutError as ConnectTimeout
+from twisted.web.client import Agent, FileBodyProducer, HTTPConnectionPool, ResponseFailed, readBody
+from twisted.web.http_headers import Headers
+
+from cloudcore.errors import CloudError, Code
+from cloudcore.images.downloading import Download, InThread, Sink, announced_length
+from cloudcore.signing.heads import EMPTY_BODY, Head
+from cloudcore.signing.signer import Signer, encoded_path, sign
+
+LOCATION = re.compile(r"([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(.{1,1024})", re.DOTALL)
+PATIENCE = 30.0  # seconds until the head of an answer
+CONNECT = 10.0
+PROBLEMS = {
+    403: (Code.NOT_AUTHORISED, "may not be read"),
+    404: (Code.RESOURCE_UNKNOWN, "does not exist"),
+}
+
+
+class ObjectStore:
+    """`endpoint` is `http://127.0.0.1:3333`; `in_thread` runs what blocks off the reactor."""
+
+    def __init__(self, reactor: Any, endpoint: str, signer: Signer, in_thread: InThread) -> None:
+        self._reactor, self._endpoint, self._signer, self._in_thread = reactor, endpoint.rstrip("/"), signer, in_thread
+        self._pool = HTTPConnectionPool(reactor, persistent=True)
+        self._pool.retryAutomatically = False
+        self._agent = Agent(reactor, connectTimeout=CONNECT, pool=self._pool)
+
+    async def get(self, location: str, sink: Sink, limit: int, owner: str | None = None) -> int:
+        """The object's bytes into `sink`; how many. CloudErrors: RESOURCE_UNKNOWN, NOT_AUTHORISED, UNAVAILABLE,
+        IMAGE_INVALID (larger than `limit` bytes), and what the sink raises."""
+        response = await self._request("GET", location, owner)
+        expected = announced_length(response)
+        download = Download(self._reactor, self._in_thread, sink, expected, limit)
+        response.deliverBody(download)
+        return await download.done
+
+    async def size(self, location: str, owner: str | None = None) -> int:
+        response = await self._request("HEAD", location, owner)
+        await readBody(response)
+        length = response.headers.getRawHeaders("content-length", ["0"])[0]
+        return int(length)
+
+    async def put(self, location: str, path: Path, sha256: str, owner: str | None = None) -> None:
+        with path.open("rb") as file:
+            response = await self._request("PUT", location, owner, file, sha256)
+            await readBody(response)
+
+    async def close(self) -> None:
+        await self._pool.closeCachedConnections()
+
+    async def _request(
+        self, method: str, location: str, owner: str | None, body: BinaryIO | None = None, sha256: str = EMPTY_BODY
+    ) -> Any:
+        bucket, key = split_location(location)
+        path = encoded_path(bucket, key)
+        headers = {"host": self._endpoint.partition("://")[2]}
+        if owner is not None:
+            headers["x-amz-expected-bucket-owner"] = owner
+        signed = sign(Head(method, path, "", headers), self._signer, self._reactor.seconds(), sha256)
+        producer = FileBodyProducer(body, self._reactor) if body is not None else None
+        asked = self._agent.request(
+            method.encode(), (self._endpoint + path).encode("ascii"),
+            Headers({name: [value] for name, value in signed.items() if name != "host"}), producer,
+        )  # fmt: skip
+        if body is None:
+            asked.addTimeout(PATIENCE, self._reactor)
+        try:
+            response = await asked
+        except CancelledError:
+            raise
+        except (ConnectError, ConnectionClosed, ConnectTimeout, ResponseFailed, TimeoutError) as problem:
+            raise CloudError(Code.UNAVAILABLE, f"the object store does not answer: {problem}") from problem
+        if response.code != 200:
+            await readBody(response)
+            code, text = PROBLEMS.get(response.code, (Code.UNAVAILABLE, f"cannot be had now ({response.code})"))
+            raise CloudError(code, f"{location} {text}")
+        return response
+
+
+def split_location(location: str) -> tuple[str, str]:
+    """bucket and key. CloudError(IMAGE_INVALID) where it is no `bucket/key`."""
+    match = LOCATION.fullmatch(location)
+    if match is None:
+        raise CloudError(Code.IMAGE_INVALID, f"{location[:200]!r} is no place of the form bucket/key")
+    return match[1], match[2]
