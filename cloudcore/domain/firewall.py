@@ -1,0 +1,258 @@
+"""What the security groups of a host mean, as one typed value. The api compiles a rule to judge it, the host compiles all
+of them to render its filter: what the first accepts the second can load.
+
+The semantics are EC2's: a port is the union of its groups' rules, what no rule allows is dropped, in both directions; a
+rule's peer is a CIDR or the fixed addresses of a group's members; answers to allowed traffic pass. A rule that is not
+understood allows nothing, and a port whose address, MAC or tap is malformed or claimed twice is kept out whole: both are
+named in `refused`, and neither can keep the rest of the host from its filter.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from cloudcore.domain import addresses
+from cloudcore.domain.security_groups import Group, Rule
+from cloudcore.errors import CloudError, Code
+
+NUMBERS = {"tcp": 6, "udp": 17, "icmp": 1}
+ICMP, TCP, UDP = 1, 6, 17
+ANY = -1
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,62}")  # an instance or group id: it becomes part of a chain's name
+TAP = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,14}")
+
+
+class Guarded(Protocol):
+    """What the filter must know of a port."""
+
+    @property
+    def instance(self) -> str: ...
+    @property
+    def mac(self) -> str: ...
+    @property
+    def address(self) -> str: ...
+    @property
+    def tap(self) -> str: ...
+    @property
+    def groups(self) -> tuple[str, ...]: ...
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Traffic:
+    """`protocol` is an IP protocol number or ANY. `low` and `high` are a port range for TCP and UDP, type and code for
+    ICMP; ANY where nothing is asked."""
+
+    protocol: int = ANY
+    low: int = ANY
+    high: int = ANY
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Allowed:
+    """Traffic and with whom: networks that do not overlap, and ids of groups whose members are meant."""
+
+    traffic: Traffic
+    networks: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GroupFilter:
+    group: str
+    inward: tuple[Allowed, ...]
+    outward: tuple[Allowed, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PortFilter:
+    instance: str
+    tap: str
+    mac: str
+    address: str
+    groups: tuple[str, ...]  # those that have a GroupFilter
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """`what` is the id of an instance or a rule."""
+
+    what: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSet:
+    """Everything sorted, so that equal wishes give equal values."""
+
+    ports: tuple[PortFilter, ...] = ()
+    groups: tuple[GroupFilter, ...] = ()
+    members: tuple[tuple[str, tuple[str, ...]], ...] = ()  # of the groups that some rule names as its peer
+    refused: tuple[Refused, ...] = ()
+
+
+# -- one rule ---------------------------------------------------------------------------------------------------------
+
+
+def protocol_number(protocol: str) -> int:
+    """`tcp`, `udp`, `icmp`, a number as text, or `-1`. Raises CloudError(BAD_VALUE)."""
+    if protocol == "-1":
+        return ANY
+    known = NUMBERS.get(protocol.lower())
+    if known is not None:
+        return known
+    if re.fullmatch(r"0|[1-9][0-9]{0,2}", protocol) and int(protocol) <= 255:
+        return int(protocol)
+    raise CloudError(Code.BAD_VALUE, f"Invalid value '{protocol[:40]}' for IP protocol. Unknown protocol.")
+
+
+def traffic(protocol: str, low: int, high: int) -> Traffic:
+    """What a protocol and its two numbers mean. Protocols without ports ignore them, as EC2 does.
+
+    Raises CloudError(BAD_VALUE)."""
+    number = protocol_number(protocol)
+    if number in (TCP, UDP):
+        if not (0 <= low <= 65535 and 0 <= high <= 65535):
+            raise CloudError(Code.BAD_VALUE, f"Invalid value '{low}-{high}' for portRange: 0-65535 is possible")
+        if low > high:
+            raise CloudError(Code.BAD_VALUE, f"Invalid TCP/UDP port range ({low}:{high})")
+        return Traffic(number) if (low, high) == (0, 65535) else Traffic(number, low, high)
+    if number == ICMP:
+        if not (ANY <= low <= 255 and ANY <= high <= 255):
+            raise CloudError(Code.BAD_VALUE, f"ICMP type {low} and code {high} must be -1 to 255")
+        if low == ANY and high != ANY:
+            raise CloudError(Code.BAD_VALUE, f"ICMP code {high} needs a type")
+        return Traffic(number, low, high)
+    return Traffic(number)
+
+
+def permission(rule: Rule) -> Allowed:
+    """One rule, judged. Raises CloudError(BAD_VALUE) naming what is wrong with it."""
+    what = traffic(rule.protocol, rule.from_port, rule.to_port)
+    if (rule.cidr is None) == (rule.source_group is None):
+        raise CloudError(Code.BAD_VALUE, f"rule {rule.id} must name a CIDR block or a group, one of them")
+    if rule.cidr is not None:
+        return Allowed(what, networks=(str(addresses.network(rule.cidr)),))
+    if rule.source_group is None or not NAME.fullmatch(rule.source_group):
+        raise CloudError(Code.BAD_VALUE, f"group {rule.source_group!r:.60} is malformed")
+    return Allowed(what, groups=(rule.source_group,))
+
+
+# -- all of them ------------------------------------------------------------------------------------------------------
+
+
+def compile_rules(ports: Iterable[Guarded], groups: Iterable[Group]) -> RuleSet:
+    """Never raises for what a row may hold."""
+    refused: list[Refused] = []
+    known = {group.id: group for group in groups if NAME.fullmatch(group.id)}
+    accepted = _ports(tuple(ports), known, refused)
+    used = {group for port in accepted for group in port.groups}
+    filters = tuple(_group(known[id], refused) for id in sorted(used))
+    peers = {peer for one in filters for allowed in one.inward + one.outward for peer in allowed.groups}
+    return RuleSet(accepted, filters, tuple((peer, _members(known.get(peer))) for peer in sorted(peers)),
+                   tuple(refused))  # fmt: skip
+
+
+def _ports(ports: tuple[Guarded, ...], known: dict[str, Group], refused: list[Refused]) -> tuple[PortFilter, ...]:
+    claimed = Counter(value for port in ports for value in {port.instance, port.mac, port.address, port.tap})
+    accepted = []
+    for port in sorted(ports, key=lambda one: one.instance):
+        why = _objection(port, claimed)
+        if why:
+            refused.append(Refused(port.instance, why))
+            continue
+        groups = tuple(sorted({id for id in port.groups if id in known}))
+        accepted.append(PortFilter(port.instance, port.tap, port.mac, port.address, groups))
+    return tuple(accepted)
+
+
+def _objection(port: Guarded, claimed: Counter[str]) -> str:
+    if not NAME.fullmatch(port.instance):
+        return "the instance id is malformed"
+    if not TAP.fullmatch(port.tap):
+        return f"tap {port.tap!r:.40} is no interface name"
+    if not addresses.is_mac(port.mac):
+        return f"MAC {port.mac!r:.40} is malformed"
+    if not addresses.is_address(port.address):
+        return f"address {port.address!r:.40} is malformed"
+    for value in (port.instance, port.tap, port.mac, port.address):
+        if claimed[value] > 1:
+            return f"{value} is claimed by several ports"
+    return ""
+
+
+def _group(group: Group, refused: list[Refused]) -> GroupFilter:
+    inward: dict[Traffic, list[Allowed]] = {}
+    outward: dict[Traffic, list[Allowed]] = {}
+    for rule in group.rules:
+        try:
+            allowed = permission(rule)
+        except CloudError as problem:
+            refused.append(Refused(rule.id, problem.text))
+            continue
+        (outward if rule.egress else inward).setdefault(allowed.traffic, []).append(allowed)
+    return GroupFilter(group.id, _merged(inward), _merged(outward))
+
+
+def _merged(found: dict[Traffic, list[Allowed]]) -> tuple[Allowed, ...]:
+    """One Allowed for each kind of traffic; networks within others vanish, for nft refuses sets that overlap."""
+    return tuple(sorted(Allowed(what, _collapsed(each), tuple(sorted({id for one in each for id in one.groups})))
+                        for what, each in found.items()))  # fmt: skip
+
+
+def _collapsed(each: list[Allowed]) -> tuple[str, ...]:
+    networks = [ipaddress.IPv4Network(network) for one in each for network in one.networks]
+    return tuple(map(str, ipaddress.collapse_addresses(networks)))
+
+
+def _members(group: Group | None) -> tuple[str, ...]:
+    return tuple(sorted({one for one in group.members if addresses.is_address(one)})) if group else ()
+
+
+# -- judging a packet -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """The first packet of a flow. For TCP and UDP `low` is the destination port; for ICMP `low` is type, `high` code."""
+
+    source: str
+    destination: str
+    protocol: int
+    low: int = 0
+    high: int = 0
+
+
+def passes(rules: RuleSet, fixed: str, packet: Packet) -> bool:
+    """Whether this host lets the packet through between guests, or between a guest and the world. `fixed` is the CIDR
+    of the guests: an address in it that has no port here neither speaks nor hears."""
+    ports = {port.address: port for port in rules.ports}
+    members = dict(rules.members)
+    groups = {one.group: one for one in rules.groups}
+    within = ipaddress.IPv4Network(fixed)
+
+    def judged(own: str, peer: str, outward: bool) -> bool:
+        port = ports.get(own)
+        if port is None:
+            return ipaddress.IPv4Address(own) not in within
+        return any(_covers(allowed, peer, packet, members) for id in port.groups
+                   for allowed in (groups[id].outward if outward else groups[id].inward))  # fmt: skip
+
+    return judged(packet.source, packet.destination, True) and judged(packet.destination, packet.source, False)
+
+
+def _covers(allowed: Allowed, peer: str, packet: Packet, members: dict[str, tuple[str, ...]]) -> bool:
+    what = allowed.traffic
+    if what.protocol not in (ANY, packet.protocol):
+        return False
+    if what.protocol in (TCP, UDP) and what.low != ANY and not what.low <= packet.low <= what.high:
+        return False
+    if what.protocol == ICMP and (what.low not in (ANY, packet.low) or what.high not in (ANY, packet.high)):
+        return False
+    address = ipaddress.IPv4Address(peer)
+    return any(peer in members[id] for id in allowed.groups) or any(
+        address in ipaddress.IPv4Network(network) for network in allowed.networks)  # fmt: skip
