@@ -179,13 +179,16 @@ class World:
         self.scheduler = Scheduler(self.clock, self.bus, self.store)
         self.scheduler.startService()
         self.hosts = [FakeHost(self, f"host-{number + 1}", memory_mib=memory_mib) for number in range(hosts)]
-        self._beat()
+        self.clock.callLater(10.0, self._beat)
 
     def start(self, failpoint: Callable[[str], None] = lambda name: None, owner: str = "conductor",
               **settings: int) -> Conductor:  # fmt: skip
         conductor = Conductor(self.clock, self.bus, self.store, Settings(owner=owner, **settings), failpoint)
         conductor.startService()
         self.conductors.append(conductor)
+        for host in self.hosts:
+            if not host.deaf:
+                host.beat()
         self.run(0.5)
         return conductor
 
