@@ -1,5 +1,7 @@
 """The object store as one service: everything it is made of, started and stopped in order."""
 
+# mypy: disable-error-code="no-untyped-call"
+
 from __future__ import annotations
 
 import fcntl
@@ -40,6 +42,15 @@ class Upkeep:
     grace: float = 900
 
 
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Which regions and host names are ours, how it is kept in order, and how many threads hash and write."""
+
+    doors: Doors
+    upkeep: Upkeep = Upkeep()
+    threads: int = 16
+
+
 class InUse(Exception):
     """Another process has this directory."""
 
@@ -47,15 +58,15 @@ class InUse(Exception):
 class ObjectStore(Service):
     """Listen with `factory()` between startService and stopService.
 
-    `root` is made when it is missing (index.db, blobs/). `auth` and `permits` decide who may; `doors` say which regions
-    and host names are ours. `random` makes upload ids. Start raises InUse, OSError, NewerSchema.
+    `root` is made when it is missing (index.db, blobs/). `auth` and `permits` decide who may. `random` makes upload
+    ids. Start raises InUse, OSError, NewerSchema.
     """
 
     def __init__(self, reactor: Any, root: Path, auth: AuthManager, permits: Callable[[Caller, str], bool],
-                 doors: Doors, random: RandomBytes, *, threads: int = 16, upkeep: Upkeep = Upkeep()) -> None:
-        self._reactor, self._root, self._auth, self._doors, self._random = reactor, root, auth, doors, random
-        self._access, self._upkeep = Access(permits), upkeep
-        self._pool = ThreadPool(0, threads, "blobs")
+                 random: RandomBytes, settings: Settings) -> None:
+        self._reactor, self._root, self._auth, self._random = reactor, root, auth, random
+        self._access, self._doors, self._upkeep = Access(permits), settings.doors, settings.upkeep
+        self._pool = ThreadPool(0, settings.threads, "blobs")
         self._loops: list[LoopingCall] = []
         self._lock = -1
 

@@ -25,7 +25,7 @@ from twisted.logger import globalLogBeginner, textFileLogObserver
 from cloudcore.auth.memory import MemoryAuthManager
 from cloudcore.domain.policy import permits
 from objectstore.chain import Doors
-from objectstore.service import ObjectStore
+from objectstore.service import ObjectStore, Settings
 
 PEOPLE = (("alice", "one", "user"), ("anna", "one", "user"), ("audit", "one", "auditor"), ("nobody", "one", None),
           ("bob", "two", "user"), ("root", "two", "admin"))
@@ -73,7 +73,7 @@ async def main(root: str) -> None:
     globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
     directory = Path(root)
     doors = Doors((REGION, "us-east-1"), ("s3.example.org",))
-    store = ObjectStore(reactor, directory / "store", await people(), permits, doors, os.urandom)
+    store = ObjectStore(reactor, directory / "store", await people(), permits, os.urandom, Settings(doors))
     store.startService()
     reactor.addSystemEventTrigger("during", "shutdown", store.stopService)
     pem = certificate(directory)
