@@ -66,7 +66,7 @@ def check_space(directory: Path) -> None:
                       "--state DIR on a larger disk    or: make run STATE=DIR", status=FAILED)
 
 
-# -- in this process --------------------------------------------------------------------------------------------------
+# -- in this process -----------------------------------------------------------------------------------------------
 
 
 def here(options: Any, console: Console, config: Config, start: Start) -> int:
@@ -165,7 +165,7 @@ def log_to(config: Config, directory: Path) -> None:
     globalLogBeginner.beginLoggingTo([lines], redirectStandardIO=False, discardBuffer=True)
 
 
-# -- detached ---------------------------------------------------------------------------------------------------------
+# -- detached ------------------------------------------------------------------------------------------------------
 
 
 def detached(options: Any, console: Console, config: Config, began: float) -> int:
@@ -192,7 +192,7 @@ def detached(options: Any, console: Console, config: Config, began: float) -> in
 def again(options: Any) -> list[str]:
     """This very program, without `--detach`."""
     more = ["--config", str(Path(options.config).absolute())] if options.config else []
-    return [sys.executable, "-P", sys.argv[0], "up", "--in-background", "--state", str(options.state),
+    return [sys.executable, "-P", str(Path(sys.argv[0]).absolute()), "up", "--in-background", "--state", str(options.state),
             "--driver", options.driver, *more]
 
 
@@ -250,7 +250,7 @@ def end(child: subprocess.Popen[bytes]) -> None:
                 continue
 
 
-# -- once it runs ----------------------------------------------------------------------------------------------------
+# -- once it runs --------------------------------------------------------------------------------------------------
 
 
 def client_of(config: Config, directory: Path, key: Any) -> Client:

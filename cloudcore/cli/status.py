@@ -31,9 +31,8 @@ def run(options: Any, console: Console) -> int:
     if options.json:
         console.json(found)
         return code
-    console.line(f"cloudcore is {found['status']}: {options.state}"
-                 + (f", process {found['pid']}, up {found['uptime']:.0f} s, driver {found['driver']}"
-                    if found["pid"] else ""))
+    more = f", process {found['pid']}, up {found['uptime']:.0f} s, driver {found['driver']}" if found["pid"] else ""
+    console.line(f"cloudcore is {found['status']}: {options.state}{more}")
     for name, one in found["endpoints"].items():
         console.line(f"  {name:<10} {one['url']:<32} {'ok' if one['ok'] else one['problem']}")
     for host in found["hosts"]:
