@@ -1,0 +1,1 @@
+"""What a host agent was told, on disk before the host is touched."""

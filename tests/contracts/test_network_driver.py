@@ -1,0 +1,108 @@
+"""What every NetworkDriver does: the simulated one, and the real one in a network namespace of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from cloudcore.domain.security_groups import Group, Rule
+from cloudcore.errors import CloudError, Code
+from cloudcore.netdev.driver import NetworkShape
+from cloudcore.netdev.simulated import SimulatedNetwork
+from tests.firewalls import a_port
+from tests.netdev.pretend_host import PretendHost, needs_root
+
+GROUP = Group("sg-0a", 1, (Rule("sgr-1", "tcp", 22, 22, "0.0.0.0/0"),), ("10.91.0.5",))
+ONE, TWO = a_port(1, "10.91.0.5"), a_port(2, "10.91.0.6")
+
+
+@pytest.fixture(params=["simulated", pytest.param("linux", marks=needs_root)])
+def host(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[Any]:
+    """Something with `driver()`: each call is another process that looks after the same host."""
+    if request.param == "simulated":
+        yield SimulatedHost(tmp_path / "world.json")
+        return
+    pretend = PretendHost(tmp_path / "run")
+    try:
+        yield pretend
+    finally:
+        pretend.close()
+
+
+class SimulatedHost:
+    def __init__(self, path: Any) -> None:
+        self._path = path
+
+    def driver(self) -> SimulatedNetwork:
+        return SimulatedNetwork(NetworkShape("cct0", "cctest", "10.91.0.0/24", "10.91.0.1"), self._path)
+
+
+async def test_what_is_ensured_is_present(host):
+    driver = host.driver()
+    await driver.prepare()
+    assert await driver.present() == ()
+    await driver.ensure((ONE, TWO), (GROUP,))
+    assert await driver.present() == (ONE.instance, TWO.instance)
+
+
+async def test_everything_may_be_repeated(host):
+    driver = host.driver()
+    for _ in range(2):
+        await driver.prepare()
+    for _ in range(2):
+        await driver.ensure((ONE,), (GROUP,))
+    await driver.prepare()
+    assert await driver.present() == (ONE.instance,)
+    for _ in range(2):
+        await driver.release(ONE.instance)
+    assert await driver.present() == ()
+    for _ in range(2):
+        await driver.dismantle()
+    assert await driver.present() == ()
+
+
+async def test_what_is_no_longer_named_goes(host):
+    driver = host.driver()
+    await driver.prepare()
+    await driver.ensure((ONE, TWO), (GROUP,))
+    await driver.ensure((TWO,), (GROUP,))
+    assert await driver.present() == (TWO.instance,)
+
+
+async def test_releasing_one_port_leaves_the_others(host):
+    driver = host.driver()
+    await driver.prepare()
+    await driver.ensure((ONE, TWO), (GROUP,))
+    await driver.release(ONE.instance)
+    await driver.release("i-00000000000000bad")
+    assert await driver.present() == (TWO.instance,)
+
+
+async def test_the_host_outlives_the_process_that_looks_after_it(host):
+    first = host.driver()
+    await first.prepare()
+    await first.ensure((ONE,), (GROUP,))
+    second = host.driver()
+    assert await second.present() == (ONE.instance,)
+    await second.prepare()
+    assert await second.present() == (ONE.instance,), "preparing again takes nothing away"
+    await second.ensure((TWO,), (GROUP,))
+    assert await second.present() == (TWO.instance,)
+    await second.dismantle()
+    assert await host.driver().present() == ()
+
+
+async def test_one_bad_port_does_not_keep_the_others_out(host):
+    driver = host.driver()
+    await driver.prepare()
+    await driver.ensure((ONE, replace(TWO, mac="not a mac")), (GROUP,))
+    assert await driver.present() == (ONE.instance,)
+
+
+async def test_ensuring_before_preparing_says_that_the_bridge_is_missing(host):
+    with pytest.raises(CloudError) as caught:
+        await host.driver().ensure((ONE,), (GROUP,))
+    assert caught.value.code is Code.PROGRAM_FAILED
