@@ -237,7 +237,10 @@ class AmqpBus(Service):
                 self._try_again(client, consumer)
             else:
                 self._consumers.remove(consumer)
-                consumer.live.errback(BusFault(f"{consumer.topic}: {problem}"))
+                self._settle(consumer.live, Failure(BusFault(f"{consumer.topic}: {problem}")))
+        else:
+            if not consumer.live.called:
+                self._settle(consumer.live, None)
 
     def _channel_lost(self, client: Client, number: int, reason: Exception) -> None:
         if client.closed:
@@ -263,7 +266,11 @@ class AmqpBus(Service):
     def _lost(self) -> None:
         pending, self._pending = self._pending, {}
         for topic, answer in pending.values():
-            answer.errback(Disconnected(f"{topic}: the connection to the broker broke"))
+            self._settle(answer, Failure(Disconnected(f"{topic}: the connection to the broker broke")))
+
+    def _settle(self, waiting: Deferred[Any], result: Any) -> None:
+        """On a turn of its own: whoever waits may stop the bus, and must not do so from within the bus's own steps."""
+        self._reactor.callLater(0, lambda: waiting.called or waiting.callback(result))  # a Failure too
 
     async def _stop(self) -> None:
         for call in self._again:

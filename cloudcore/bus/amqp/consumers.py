@@ -61,8 +61,6 @@ class Consumer:
         await client.ask(channel, "basic_qos", prefetch_count=self.prefetch)
         client.consumers[channel.id, TAG.encode()] = lambda delivery: self.arrived(client, channel, delivery)
         await client.ask(channel, "basic_consume", queue=queue, consumer_tag=TAG)
-        if not self.live.called:
-            self.live.callback(None)
 
     async def detach(self, client: Client) -> None:
         """No new messages; those that arrived may still be answered and acknowledged."""
