@@ -68,9 +68,15 @@ class Code(Enum):
     GROUP_IN_USE = "group-in-use"
     RULE_DUPLICATE = "rule-duplicate"
     RULE_UNKNOWN = "rule-unknown"
+    RULE_ID_MALFORMED = "rule-id-malformed"
+    RULE_ID_UNKNOWN = "rule-id-unknown"
     # networks
     NETWORK_UNKNOWN = "network-unknown"
     NETWORK_DUPLICATE = "network-duplicate"
+    VPC_MALFORMED = "vpc-malformed"
+    VPC_UNKNOWN = "vpc-unknown"
+    SUBNET_MALFORMED = "subnet-malformed"
+    SUBNET_UNKNOWN = "subnet-unknown"
     ADDRESSES_EXHAUSTED = "addresses-exhausted"
     # tags and generic resources
     RESOURCE_MALFORMED = "resource-malformed"

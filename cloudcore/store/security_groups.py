@@ -40,7 +40,7 @@ class SecurityGroups:
         if not names:
             return {}
         mine = sa.and_(groups.c.project == project, groups.c.name.in_(list(names)))
-        return dict(self._connection.execute(sa.select(groups.c.name, groups.c.id).where(mine)).tuples().all())
+        return _pairs(self._connection.execute(sa.select(groups.c.name, groups.c.id).where(mine)))
 
     def of_project(self, project: str, ids: Collection[str]) -> dict[str, SecurityGroup]:
         """Those of the ids that belong to this project: foreign equals absent."""
@@ -49,7 +49,7 @@ class SecurityGroups:
     def names(self, ids: Collection[str]) -> dict[str, str]:
         """{id: name}"""
         found = sa.select(groups.c.id, groups.c.name).where(groups.c.id.in_(list(ids)))
-        return dict(self._connection.execute(found).tuples().all()) if ids else {}
+        return _pairs(self._connection.execute(found)) if ids else {}
 
     def page(self, project: str, wanted: Wanted) -> list[SecurityGroup]:
         rows = self._connection.execute(page(groups, COLUMNS, groups.c.project == project, wanted))
@@ -64,18 +64,22 @@ class SecurityGroups:
         rows = self._connection.execute(page(rules, columns, mine, wanted))
         return [(row[0], _described(row[1:])) for row in rows]
 
-    def add_rules(self, group: str, added: Sequence[DescribedRule]) -> int:
-        """The new revision. Raises RULE_DUPLICATE."""
+    def add_rules(self, group: str, added: Sequence[DescribedRule], limit: int) -> int:
+        """The new revision. Raises RULE_DUPLICATE, RULE_QUOTA when the group would have more than `limit` rules."""
+        revision = self.touch(group)  # first: it makes two transactions on one group wait for each other
         present = {matching(one.rule) for one in self._rules([group]).get(group, ())}
         for one in added:
             if matching(one.rule) in present:
                 raise CloudError(Code.RULE_DUPLICATE, f"The specified rule {sentence(one.rule)} already exists")
             present.add(matching(one.rule))
+        if len(present) > limit:
+            raise CloudError(Code.RULE_QUOTA, f"The security group '{group}' would have more than {limit} rules")
         self._insert_rules(group, added)
-        return self.touch(group)
+        return revision
 
     def remove_rules(self, group: str, removed: Iterable[Rule]) -> tuple[int, list[DescribedRule]]:
         """The new revision and what went. A rule with an id is found by it. Raises RULE_UNKNOWN."""
+        revision = self.touch(group)
         present = self._rules([group]).get(group, [])
         by_id, by_terms = {one.rule.id: one for one in present}, {matching(one.rule): one for one in present}
         gone = []
@@ -87,11 +91,7 @@ class SecurityGroups:
             gone.append(found)
         ids = [one.rule.id for one in gone]
         self._connection.execute(sa.delete(rules).where(rules.c.group_id == group, rules.c.id.in_(ids)))
-        return self.touch(group), gone
-
-    def count_rules(self, group: str) -> int:
-        counted = sa.select(sa.func.count()).select_from(rules).where(rules.c.group_id == group)
-        return int(self._connection.execute(counted).scalar_one())
+        return revision, gone
 
     def delete(self, group: SecurityGroup) -> None:
         """Raises GROUP_RESERVED, GROUP_IN_USE."""
@@ -151,6 +151,10 @@ class SecurityGroups:
             one = _described(row)
             found.setdefault(one.group, []).append(one)
         return found
+
+
+def _pairs(rows: Iterable[Any]) -> dict[str, str]:
+    return {first: second for first, second in rows}  # noqa: C416  (a Row is no pair to dict)
 
 
 def _rule_columns() -> list[Any]:

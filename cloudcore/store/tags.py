@@ -37,7 +37,7 @@ class Tags:
         if not rows:
             return
         insert = (sqlite.insert if self._connection.dialect.name == "sqlite" else postgresql.insert)(tags)
-        upsert = insert.on_conflict_do_update(["resource", "key"], set_={"value": insert.excluded.value})
+        upsert = insert.on_conflict_do_update(tags.primary_key, set_={"value": insert.excluded.value})
         self._connection.execute(upsert, rows)
         over = (sa.select(tags.c.resource).where(tags.c.resource.in_(list(resources)))
                 .group_by(tags.c.resource).having(sa.func.count() > MOST))  # fmt: skip

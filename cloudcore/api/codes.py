@@ -1,0 +1,118 @@
+"""How the closed vocabulary of refusals reads on the wire: one table for EC2, one for STS and IAM.
+
+Clients branch on these codes. Every EC2 refusal is HTTP 400 unless STATUS says otherwise: a 5xx makes clients repeat
+for minutes, so what we do not offer, and capacity, are 400s. InvalidGroup.NotFound holds for a group's id too: waiters
+and Terraform test that one.
+"""
+
+from __future__ import annotations
+
+from cloudcore.errors import Code
+
+EC2: dict[Code, str] = {
+    # requests
+    Code.MISSING_ACTION: "MissingAction",
+    Code.UNKNOWN_ACTION: "InvalidAction",
+    Code.UNSUPPORTED: "UnsupportedOperation",
+    Code.UNKNOWN_PARAMETER: "UnknownParameter",
+    Code.MISSING_PARAMETER: "MissingParameter",
+    Code.BAD_VALUE: "InvalidParameterValue",
+    Code.BAD_COMBINATION: "InvalidParameterCombination",
+    Code.BAD_REQUEST: "InvalidRequest",
+    Code.BAD_PAGE_TOKEN: "InvalidNextToken",
+    Code.DRY_RUN: "DryRunOperation",
+    Code.TOKEN_MISMATCH: "IdempotentParameterMismatch",
+    Code.THROTTLED: "RequestLimitExceeded",
+    Code.UNAVAILABLE: "Unavailable",
+    Code.INTERNAL: "InternalError",
+    # identity
+    Code.NOT_AUTHENTICATED: "AuthFailure",
+    Code.REQUEST_EXPIRED: "RequestExpired",
+    Code.NOT_AUTHORISED: "UnauthorizedOperation",
+    # instances
+    Code.INSTANCE_MALFORMED: "InvalidInstanceID.Malformed",
+    Code.INSTANCE_UNKNOWN: "InvalidInstanceID.NotFound",
+    Code.INSTANCE_STATE: "IncorrectInstanceState",
+    Code.INSTANCE_PROTECTED: "OperationNotPermitted",
+    Code.INSTANCE_TYPE_UNKNOWN: "InvalidInstanceType",
+    Code.CAPACITY: "InsufficientInstanceCapacity",
+    Code.USER_DATA_MALFORMED: "InvalidUserData.Malformed",
+    Code.ZONE_UNKNOWN: "InvalidParameterValue",
+    # images
+    Code.IMAGE_MALFORMED: "InvalidAMIID.Malformed",
+    Code.IMAGE_UNKNOWN: "InvalidAMIID.NotFound",
+    Code.IMAGE_NAME_DUPLICATE: "InvalidAMIName.Duplicate",
+    Code.IMAGE_UNAVAILABLE: "InvalidAMIID.Unavailable",
+    Code.IMAGE_INVALID: "InvalidParameterValue",
+    Code.IMAGE_MANIFEST: "InvalidManifest",
+    # key pairs
+    Code.KEY_PAIR_UNKNOWN: "InvalidKeyPair.NotFound",
+    Code.KEY_PAIR_DUPLICATE: "InvalidKeyPair.Duplicate",
+    Code.KEY_FORMAT: "InvalidKey.Format",
+    # security groups
+    Code.GROUP_MALFORMED: "InvalidGroupId.Malformed",
+    Code.GROUP_UNKNOWN: "InvalidGroup.NotFound",
+    Code.GROUP_DUPLICATE: "InvalidGroup.Duplicate",
+    Code.GROUP_RESERVED: "CannotDelete",
+    Code.GROUP_IN_USE: "DependencyViolation",
+    Code.RULE_DUPLICATE: "InvalidPermission.Duplicate",
+    Code.RULE_UNKNOWN: "InvalidPermission.NotFound",
+    Code.RULE_ID_MALFORMED: "InvalidSecurityGroupRuleId.Malformed",
+    Code.RULE_ID_UNKNOWN: "InvalidSecurityGroupRuleId.NotFound",
+    # networks
+    Code.VPC_MALFORMED: "InvalidVpcId.Malformed",
+    Code.VPC_UNKNOWN: "InvalidVpcID.NotFound",
+    Code.SUBNET_MALFORMED: "InvalidSubnetID.Malformed",
+    Code.SUBNET_UNKNOWN: "InvalidSubnetID.NotFound",
+    Code.ADDRESSES_EXHAUSTED: "InsufficientFreeAddressesInSubnet",
+    # tags and generic resources
+    Code.RESOURCE_MALFORMED: "InvalidID",
+    Code.RESOURCE_UNKNOWN: "InvalidParameterValue",
+    Code.TAG_LIMIT: "TagLimitExceeded",
+    # quotas
+    Code.INSTANCE_QUOTA: "InstanceLimitExceeded",
+    Code.VCPU_QUOTA: "VcpuLimitExceeded",
+    Code.GROUP_QUOTA: "SecurityGroupLimitExceeded",
+    Code.RULE_QUOTA: "RulesPerSecurityGroupLimitExceeded",
+    # hosts
+    Code.HOST_UNREACHABLE: "Unavailable",
+    Code.NO_HYPERVISOR: "Unsupported",
+}
+
+STATUS: dict[str, int] = {
+    "AuthFailure": 401,
+    "UnauthorizedOperation": 403,
+    "DryRunOperation": 412,
+    "RequestLimitExceeded": 503,
+    "Unavailable": 503,
+    "InternalError": 500,
+}
+
+QUERY: dict[Code, tuple[str, int]] = {
+    Code.MISSING_ACTION: ("MissingAction", 400),
+    Code.UNKNOWN_ACTION: ("InvalidAction", 400),
+    Code.UNSUPPORTED: ("InvalidAction", 400),
+    Code.NOT_AUTHENTICATED: ("SignatureDoesNotMatch", 403),
+    Code.REQUEST_EXPIRED: ("SignatureDoesNotMatch", 403),
+    Code.NOT_AUTHORISED: ("AccessDenied", 403),
+    Code.USER_UNKNOWN: ("NoSuchEntity", 404),
+    Code.BAD_REQUEST: ("ValidationError", 400),
+    Code.UNKNOWN_PARAMETER: ("ValidationError", 400),
+    Code.MISSING_PARAMETER: ("ValidationError", 400),
+    Code.BAD_VALUE: ("ValidationError", 400),
+    Code.BAD_COMBINATION: ("ValidationError", 400),
+    Code.BAD_PAGE_TOKEN: ("ValidationError", 400),
+    Code.THROTTLED: ("Throttling", 400),
+    Code.UNAVAILABLE: ("ServiceUnavailable", 503),
+    Code.INTERNAL: ("InternalFailure", 500),
+}
+
+
+def ec2(code: Code) -> tuple[str, int]:
+    """(code on the wire, HTTP status). A code that is no EC2 refusal is our bug, and reads so."""
+    name = EC2.get(code, "InternalError")
+    return name, STATUS.get(name, 400)
+
+
+def query(code: Code) -> tuple[str, int]:
+    return QUERY.get(code, ("InternalFailure", 500))

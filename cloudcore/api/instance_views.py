@@ -1,0 +1,126 @@
+"""How an instance looks in an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from time import gmtime, strftime
+from typing import Any
+
+from cloudcore.api.calls import Call
+from cloudcore.domain.ids import default_subnet, default_vpc
+from cloudcore.domain.instances import EC2_CODE, Instance, State
+from cloudcore.store.instance_pages import ShownInstance
+
+INITIALIZING = 5.0  # seconds after its last change that a running instance is still said to initialize
+ROOT_DEVICE = "/dev/sda1"
+
+
+def state(value: State) -> dict[str, Any]:
+    code, name = EC2_CODE[value]
+    return {"Code": code, "Name": name}
+
+
+def private_dns(call: Call, address: str | None) -> str:
+    return f"ip-{address.replace('.', '-')}.{call.cloud.region}.compute.internal" if address else ""
+
+
+def interface_id(instance: str) -> str:
+    """Each instance has one interface, whose id follows from its own."""
+    return "eni-" + instance.removeprefix("i-")
+
+
+def groups(shown: ShownInstance) -> list[dict[str, str]]:
+    return [{"GroupId": id, "GroupName": name} for id, name in shown.groups]
+
+
+def item(call: Call, shown: ShownInstance, tags: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+    """An element of instancesSet."""
+    one, zone = shown.instance, shown.zone or call.cloud.zones[0]
+    alive = one.state is not State.TERMINATED
+    return {
+        "InstanceId": one.id,
+        "ImageId": one.image,
+        "State": state(one.state),
+        "PrivateDnsName": private_dns(call, one.address),
+        "PublicDnsName": "",
+        "StateTransitionReason": one.reason or "",
+        "StateReason": {"Code": one.reason_code, "Message": one.reason or one.reason_code} if one.reason_code else None,
+        "KeyName": one.key_name,
+        "AmiLaunchIndex": one.launch_index,
+        "ProductCodes": [],
+        "InstanceType": one.instance_type,
+        "LaunchTime": one.created,
+        "Placement": {"AvailabilityZone": zone, "GroupName": "", "Tenancy": "default"},
+        "Monitoring": {"State": "disabled"},
+        "SubnetId": default_subnet(one.project, zone) if alive else None,
+        "VpcId": default_vpc(one.project) if alive else None,
+        "PrivateIpAddress": one.address,
+        "Architecture": "x86_64",
+        "RootDeviceType": "ebs",
+        "RootDeviceName": ROOT_DEVICE,
+        "BlockDeviceMappings": [],
+        "VirtualizationType": "hvm",
+        "ClientToken": "",
+        "Tags": list(tags) or None,
+        "SecurityGroups": groups(shown),
+        "SourceDestCheck": True,
+        "Hypervisor": "xen",
+        "NetworkInterfaces": [_interface(call, shown, zone)] if alive else [],
+        "EbsOptimized": False,
+        "EnaSupport": True,
+        "MetadataOptions": {"State": "applied", "HttpTokens": "optional", "HttpPutResponseHopLimit": 1,
+                            "HttpEndpoint": "enabled", "HttpProtocolIpv6": "disabled",
+                            "InstanceMetadataTags": "disabled"},
+        "CpuOptions": {"CoreCount": one.vcpus, "ThreadsPerCore": 1},
+    }  # fmt: skip
+
+
+def _interface(call: Call, shown: ShownInstance, zone: str) -> dict[str, Any]:
+    one = shown.instance
+    address = {"Primary": True, "PrivateIpAddress": one.address, "PrivateDnsName": private_dns(call, one.address)}
+    return {
+        "NetworkInterfaceId": interface_id(one.id),
+        "SubnetId": default_subnet(one.project, zone),
+        "VpcId": default_vpc(one.project),
+        "OwnerId": one.project,
+        "Status": "in-use",
+        "MacAddress": one.mac,
+        "PrivateIpAddress": one.address,
+        "PrivateDnsName": private_dns(call, one.address),
+        "SourceDestCheck": True,
+        "Groups": groups(shown),
+        "InterfaceType": "interface",
+        "Attachment": {"AttachmentId": "eni-attach-" + one.id.removeprefix("i-"), "AttachTime": one.created,
+                       "DeleteOnTermination": True, "DeviceIndex": 0, "Status": "attached"},
+        "PrivateIpAddresses": [address] if one.address else [],
+    }  # fmt: skip
+
+
+def reservation(call: Call, members: Sequence[Mapping[str, Any]], first: Instance) -> dict[str, Any]:
+    return {"ReservationId": first.reservation, "OwnerId": first.project, "Groups": [], "Instances": list(members)}
+
+
+def status(call: Call, shown: ShownInstance, now: float) -> dict[str, Any]:
+    """An element of instanceStatusSet."""
+    one = shown.instance
+    if one.state is not State.RUNNING:
+        word, detail = "not-applicable", None
+    elif now - one.changed < INITIALIZING:
+        word, detail = "initializing", [{"Name": "reachability", "Status": "initializing"}]
+    else:
+        word, detail = "ok", [{"Name": "reachability", "Status": "passed"}]
+    return {
+        "AvailabilityZone": shown.zone or call.cloud.zones[0],
+        "InstanceId": one.id,
+        "InstanceState": state(one.state),
+        "InstanceStatus": {"Status": word, "Details": detail},
+        "SystemStatus": {"Status": word, "Details": detail},
+    }
+
+
+def transition_time(seconds: float) -> str:
+    return strftime("%Y-%m-%d %H:%M:%S GMT", gmtime(seconds))
+
+
+def change(before: Instance, after: Instance) -> dict[str, Any]:
+    return {"InstanceId": after.id, "CurrentState": state(after.state), "PreviousState": state(before.state)}

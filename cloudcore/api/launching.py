@@ -1,0 +1,240 @@
+"""RunInstances: one transaction makes the intent durable (client token, instances, quota, operations, tags, audit), and
+only then comes the answer. What happens next is the conductor's."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from cloudcore.api import groups_of_project, instance_views, tagging
+from cloudcore.api.calls import Call, Outcome
+from cloudcore.api.registry import Action, Fate, Ignored, accepted
+from cloudcore.domain import quotas
+from cloudcore.domain.ids import default_subnet, mac_address, new_id, well_formed
+from cloudcore.domain.instance_types import DEFAULT_TYPE, INSTANCE_TYPES, InstanceType
+from cloudcore.domain.instances import Instance, State
+from cloudcore.errors import CloudError, Code
+from cloudcore.store.books import Books
+from cloudcore.store.instance_pages import InstancePages, ShownInstance
+from cloudcore.store.instances import LostRace
+from cloudcore.store.pages import Wanted
+from cloudcore.store.requests import Token
+
+USER_DATA = 16 * 1024  # bytes, decoded
+MOST_AT_ONCE = 1000
+TOKEN = re.compile(r"[\x20-\x7e]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    AvailabilityZone: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    DeviceIndex: int | None = None
+    SubnetId: str | None = None
+    Groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunInstances:
+    MinCount: int
+    MaxCount: int
+    ImageId: str | None = None
+    InstanceType: str | None = None
+    KeyName: str | None = None
+    UserData: str | None = None
+    SecurityGroupIds: tuple[str, ...] = ()
+    SecurityGroups: tuple[str, ...] = ()
+    SubnetId: str | None = None
+    NetworkInterfaces: tuple[Interface, ...] = ()
+    Placement: Placement | None = None
+    TagSpecifications: tuple[tagging.TagSpecification, ...] = ()
+    InstanceInitiatedShutdownBehavior: str | None = None
+    ClientToken: str | None = None
+
+
+FATES: Mapping[str, Fate] = {
+    "AdditionalInfo": Ignored("reserved by EC2, without meaning"),
+    "CapacityReservationSpecification.CapacityReservationPreference": accepted("open", "none"),
+    "CreditSpecification.CpuCredits": Ignored("no type here is burstable; Terraform sends it for every t type"),
+    "DisableApiStop": accepted(False),
+    "DisableApiTermination": accepted(False),
+    "EbsOptimized": accepted(False),
+    "EnclaveOptions.Enabled": accepted(False),
+    "HibernationOptions.Configured": accepted(False),
+    "MaintenanceOptions.AutoRecovery": accepted("default", "disabled"),
+    "MetadataOptions.HttpEndpoint": accepted("enabled"),
+    "MetadataOptions.HttpPutResponseHopLimit": accepted(1),
+    "MetadataOptions.HttpTokens": accepted("optional"),
+    "MetadataOptions.InstanceMetadataTags": accepted("disabled"),
+    "Monitoring.Enabled": accepted(False),
+    "NetworkInterfaces.AssociatePublicIpAddress": accepted(False),
+    "NetworkInterfaces.DeleteOnTermination": accepted(True),
+    "NetworkInterfaces.Description": Ignored("an interface lives and ends with its instance"),
+    "NetworkInterfaces.InterfaceType": accepted("interface"),
+    "Placement.Tenancy": accepted("default"),
+    "PrivateDnsNameOptions.HostnameType": accepted("ip-name"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What was asked, checked as far as it can be without the database."""
+
+    asked: RunInstances
+    kind: InstanceType
+    zone: str | None
+    groups: tuple[str, ...]
+    user_data: bytes | None
+    tags: Mapping[str, str]
+    token: Token | None
+
+
+async def run_instances(call: Call, asked: RunInstances) -> Mapping[str, Any] | None:
+    return await call.change(_launch, _order(call, asked))
+
+
+def _order(call: Call, asked: RunInstances) -> Order:
+    if not 1 <= asked.MinCount <= asked.MaxCount:
+        text = f"MinCount {asked.MinCount} and MaxCount {asked.MaxCount} must be at least 1, and MinCount not greater"
+        raise CloudError(Code.BAD_VALUE, text)
+    if asked.MaxCount > MOST_AT_ONCE:
+        raise CloudError(Code.BAD_VALUE, f"Value ({asked.MaxCount}) for parameter MaxCount is over {MOST_AT_ONCE}")
+    if not asked.ImageId:
+        raise CloudError(Code.MISSING_PARAMETER, "The request must contain the parameter ImageId")
+    if not well_formed("image", asked.ImageId):
+        raise CloudError(Code.IMAGE_MALFORMED, f"Invalid id: \"{asked.ImageId}\" (expecting \"ami-...\")")
+    kind = INSTANCE_TYPES.get(asked.InstanceType or DEFAULT_TYPE)
+    if kind is None:
+        raise CloudError(Code.BAD_VALUE, f"Invalid value '{asked.InstanceType}' for InstanceType.")
+    if asked.InstanceInitiatedShutdownBehavior not in (None, "stop", "terminate"):
+        text = f"Invalid value '{asked.InstanceInitiatedShutdownBehavior}' for InstanceInitiatedShutdownBehavior"
+        raise CloudError(Code.BAD_VALUE, text)
+    subnet, groups = _network(asked)
+    return Order(asked, kind, _zone(call, asked.Placement, subnet), groups, _user_data(asked.UserData),
+                 tagging.of_specifications(asked.TagSpecifications, "instance"), _token(call, asked))  # fmt: skip
+
+
+def _network(asked: RunInstances) -> tuple[str | None, tuple[str, ...]]:
+    """(subnet, group ids), which may stand on the only interface instead."""
+    if not asked.NetworkInterfaces:
+        return asked.SubnetId, asked.SecurityGroupIds
+    if asked.SubnetId or asked.SecurityGroupIds or asked.SecurityGroups:
+        text = "Network interfaces and an instance-level subnet ID or security groups may not be specified together"
+        raise CloudError(Code.BAD_COMBINATION, text)
+    if len(asked.NetworkInterfaces) > 1 or asked.NetworkInterfaces[0].DeviceIndex not in (None, 0):
+        raise CloudError(Code.UNSUPPORTED, "An instance has one network interface, with DeviceIndex 0")
+    only = asked.NetworkInterfaces[0]
+    return only.SubnetId, only.Groups
+
+
+def _zone(call: Call, placement: Placement | None, subnet: str | None) -> str | None:
+    """None: wherever there is room."""
+    zone = placement.AvailabilityZone if placement else None
+    if zone is not None and zone not in call.cloud.zones:
+        raise CloudError(Code.ZONE_UNKNOWN, f"Invalid availability zone: [{zone}]")
+    if subnet is None:
+        return zone
+    if not well_formed("subnet", subnet):
+        raise CloudError(Code.SUBNET_MALFORMED, f"Invalid id: \"{subnet}\" (expecting \"subnet-...\")")
+    within = {default_subnet(call.project, one): one for one in call.cloud.zones}.get(subnet)
+    if within is None:
+        raise CloudError(Code.SUBNET_UNKNOWN, f"The subnet ID '{subnet}' does not exist")
+    if zone not in (None, within):
+        raise CloudError(Code.BAD_VALUE, f"The subnet '{subnet}' is in {within}, not in the availability zone {zone}")
+    return within
+
+
+def _user_data(text: str | None) -> bytes | None:
+    if text is None:
+        return None
+    try:
+        decoded = base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise CloudError(Code.USER_DATA_MALFORMED, "Invalid BASE64 encoding of user data.") from None
+    if len(decoded) > USER_DATA:
+        raise CloudError(Code.BAD_VALUE, f"User data is limited to {USER_DATA} bytes; these are {len(decoded)}")
+    return decoded
+
+
+def _token(call: Call, asked: RunInstances) -> Token | None:
+    if asked.ClientToken is None:
+        return None
+    if not TOKEN.fullmatch(asked.ClientToken):
+        raise CloudError(Code.BAD_VALUE, "ClientToken has at most 64 ASCII characters")
+    given = {name: value for name, value in call.given.items() if name != "ClientToken"}
+    digest = hashlib.sha256(orjson.dumps(given, option=orjson.OPT_SORT_KEYS, default=repr)).hexdigest()
+    return Token(call.project, call.action, asked.ClientToken, digest)
+
+
+def _launch(books: Books, call: Call, order: Order) -> Outcome:
+    earlier = books.requests.earlier(order.token) if order.token else None
+    if earlier is not None:
+        return Outcome(_again(books, call, earlier), tuple(earlier), repeated=True)
+    image = books.images.visible(call.project, order.asked.ImageId or "")
+    pair = books.key_pairs.named(call.project, order.asked.KeyName) if order.asked.KeyName else None
+    groups = groups_of_project.ids(books, call, order.groups, order.asked.SecurityGroups)
+    groups = groups or (groups_of_project.default(books, call),)
+    count = _take_quota(books, call, order)
+    reservation, now, random = new_id("reservation", call.cloud.random), books.now(), call.cloud.random
+    made = []
+    for index in range(count):
+        id = new_id("instance", random)
+        made.append(Instance(
+            id=id, project=call.project, reservation=reservation, launch_index=index, cell=call.cloud.cell,
+            image=image.id, instance_type=order.kind.name, vcpus=order.kind.vcpus, memory_mib=order.kind.memory_mib,
+            disk_gib=order.kind.disk_gib, zone=order.zone, key_name=pair.name if pair else None,
+            key_id=pair.id if pair else None, state=State.PENDING, generation=1, created=now, changed=now,
+            mac=mac_address(id), user_data=order.user_data, requester=call.caller.user_name,
+            shutdown_behaviour=order.asked.InstanceInitiatedShutdownBehavior or "stop"))  # fmt: skip
+    books.instances.insert(made, groups)
+    ids = [one.id for one in made]
+    books.tags.put(call.project, dict.fromkeys(ids, "instance"), order.tags)
+    operations = [books.operations.begin("launch", one.id, 1, call.project, call.request_id) for one in made]
+    if order.token:
+        books.requests.keep(order.token, ids)
+    names = books.groups.names(groups)
+    named = tuple(sorted((id, names[id]) for id in groups))
+    shown = [ShownInstance(one, named, one.zone) for one in made]
+    return Outcome(_answer(call, shown, dict.fromkeys(ids, order.tags)), tuple(ids), tuple(operations))
+
+
+def _take_quota(books: Books, call: Call, order: Order) -> int:
+    """How many instances may be made. Raises INSTANCE_QUOTA, VCPU_QUOTA."""
+    each, limits = {quotas.INSTANCES: 1, quotas.VCPUS: order.kind.vcpus}, call.cloud.limits
+    least, most = order.asked.MinCount, order.asked.MaxCount
+    if books.quotas.take(call.project, limits, instances=most, vcpus=most * order.kind.vcpus):
+        return most
+    room = books.quotas.room(call.project, limits, *each)
+    count = quotas.fitting(least, most, each, room)
+    if count is None:
+        scarce = quotas.scarcest(each, room)
+        code = Code.INSTANCE_QUOTA if scarce == quotas.INSTANCES else Code.VCPU_QUOTA
+        text = f"You have room for {max(0, room[scarce])} more {scarce} and asked for {least * each[scarce]}"
+        raise CloudError(code, text)
+    if not books.quotas.take(call.project, limits, instances=count, vcpus=count * order.kind.vcpus):
+        raise LostRace(call.project)
+    return count
+
+
+def _again(books: Books, call: Call, ids: list[str]) -> Mapping[str, Any]:
+    """The same ids in their current state."""
+    shown = books.over(InstancePages).page(call.project, Wanted(ids=ids, limit=len(ids)), float("inf"))
+    return _answer(call, shown, books.tags.of(call.project, ids))
+
+
+def _answer(call: Call, shown: list[ShownInstance], tags: Mapping[str, Mapping[str, str]]) -> Mapping[str, Any]:
+    items = [instance_views.item(call, one, tagging.shown(tags.get(one.instance.id, {}))) for one in shown]
+    return instance_views.reservation(call, items, shown[0].instance)
+
+
+ACTIONS = {"RunInstances": Action(run_instances, RunInstances, FATES)}

@@ -1,0 +1,152 @@
+"""Terminate, stop, start and reboot instances, and read their consoles.
+
+The first three only record what is wanted, all of the named instances in one transaction or none. Reboot and console
+are light: they go straight to the host.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.python.failure import Failure
+
+from cloudcore.api import instance_views
+from cloudcore.api.calls import Call, Outcome
+from cloudcore.api.registry import Action, Fate, Ignored, accepted
+from cloudcore.domain.ids import well_formed
+from cloudcore.domain.instances import AWAITS, Event, Instance, after
+from cloudcore.errors import CloudError, Code
+from cloudcore.rpc.compute import InstanceName
+from cloudcore.rpc.faults import BusFault
+from cloudcore.store.books import Books
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    InstanceIds: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GetConsoleOutput:
+    InstanceId: str
+
+
+FORCED: Mapping[str, Fate] = {
+    "Force": Ignored("a guest that does not answer is switched off after a while anyway"),
+    "SkipOsShutdown": accepted(False),
+    "Hibernate": accepted(False),
+}
+
+
+async def terminate_instances(call: Call, asked: Named) -> Mapping[str, Any] | None:
+    return {"TerminatingInstances": await _change(call, asked.InstanceIds, Event.TERMINATE)}
+
+
+async def stop_instances(call: Call, asked: Named) -> Mapping[str, Any] | None:
+    return {"StoppingInstances": await _change(call, asked.InstanceIds, Event.STOP)}
+
+
+async def start_instances(call: Call, asked: Named) -> Mapping[str, Any] | None:
+    return {"StartingInstances": await _change(call, asked.InstanceIds, Event.START)}
+
+
+async def _change(call: Call, ids: Sequence[str], event: Event) -> list[dict[str, Any]]:
+    answer = await call.change(_requested, _well_formed(ids), event)
+    return list(answer["Changes"]) if answer else []
+
+
+def _well_formed(ids: Sequence[str]) -> tuple[str, ...]:
+    for id in ids:
+        if not well_formed("instance", id):
+            raise CloudError(Code.INSTANCE_MALFORMED, f"Invalid id: \"{id}\" (expecting \"i-...\")")
+    return tuple(dict.fromkeys(ids))
+
+
+def _all(books: Books, call: Call, ids: Sequence[str]) -> dict[str, Instance]:
+    own = books.instances.of_project(call.project, ids)
+    unknown = [id for id in ids if id not in own]
+    if unknown:
+        plural = len(unknown) > 1
+        text = f"The instance ID{'s' if plural else ''} '{', '.join(unknown)}' do{'' if plural else 'es'} not exist"
+        raise CloudError(Code.INSTANCE_UNKNOWN, text)
+    return own
+
+
+def _requested(books: Books, call: Call, ids: Sequence[str], event: Event) -> Outcome:
+    own = _all(books, call, ids)
+    for id in ids:
+        if event is Event.TERMINATE and own[id].protected:
+            text = f"The instance '{id}' may not be terminated. Modify its 'disableApiTermination' attribute first."
+            raise CloudError(Code.INSTANCE_PROTECTED, text)
+    changes, operations = [], []
+    for id in ids:
+        was, now = books.instances.request(call.project, id, event)
+        changes.append(instance_views.change(was, now))
+        if now.generation != was.generation:
+            kind = AWAITS[now.state]
+            operations.append(books.operations.begin(kind, id, now.generation, call.project, call.request_id))
+    return Outcome({"Changes": changes}, tuple(ids), tuple(operations))
+
+
+async def reboot_instances(call: Call, asked: Named) -> Mapping[str, Any] | None:
+    ids = _well_formed(asked.InstanceIds)
+    answer = await call.change(_rebooting, ids)
+    hosts: Mapping[str, str] = answer or {}
+    compute_of = call.cloud.compute_of
+    reboots = [_answered(compute_of(host).reboot(InstanceName(id)), id) for id, host in hosts.items()]
+    results: list[tuple[bool, Any]] = await DeferredList(reboots, consumeErrors=True)
+    for succeeded, result in results:
+        if not succeeded:
+            result.raiseException()
+    return None
+
+
+def _rebooting(books: Books, call: Call, ids: Sequence[str]) -> Outcome:
+    own = _all(books, call, ids)
+    for id in ids:
+        if after(own[id].state, Event.REBOOT) is None or own[id].host is None:
+            text = f"The instance '{id}' is {own[id].state.value}; it cannot be rebooted"
+            raise CloudError(Code.INSTANCE_STATE, text)
+    return Outcome({id: own[id].host for id in ids}, tuple(ids))
+
+
+def _answered(asked: Deferred[T], instance: str) -> Deferred[T]:
+    """A host that does not answer is Unavailable: clients try that again."""
+
+    def unreachable(failure: Failure) -> T:
+        failure.trap(BusFault)
+        text = f"The host of the instance '{instance}' does not answer; try again"
+        raise CloudError(Code.HOST_UNREACHABLE, text) from failure.value
+
+    return asked.addErrback(unreachable)
+
+
+async def get_console_output(call: Call, asked: GetConsoleOutput) -> Mapping[str, Any] | None:
+    (id,) = _well_formed([asked.InstanceId])
+    instance = (await call.look(_all, call, [id]))[id]
+    output, at = b"", instance.changed
+    if instance.host is not None:
+        try:
+            text = await _answered(call.cloud.compute_of(instance.host).console(InstanceName(id)), id)
+            output, at = text.output, text.timestamp
+        except CloudError as refused:
+            if refused.code is not Code.INSTANCE_UNKNOWN:  # a host that has cleaned up has no console any more
+                raise
+    return {"InstanceId": id, "Timestamp": at, "Output": base64.b64encode(output).decode()}
+
+
+ACTIONS = {
+    "TerminateInstances": Action(terminate_instances, Named, FORCED),
+    "StopInstances": Action(stop_instances, Named, FORCED),
+    "StartInstances": Action(start_instances, Named, {"AdditionalInfo": Ignored("reserved by EC2, without meaning")}),
+    "RebootInstances": Action(reboot_instances, Named),
+    "GetConsoleOutput": Action(
+        get_console_output, GetConsoleOutput, {"Latest": Ignored("the answer is always the latest output")}
+    ),
+}

@@ -1,0 +1,102 @@
+"""The first two steps of a request: read it, and learn who sends it.
+
+One port serves EC2, STS and IAM: the scope of the signature says which, and the Version where there is no signature to
+ask. The route only picks who verifies; verification recomputes the same scope. Sizes are judged before anything is
+parsed, and a parameter that XML could not hold is refused here, so that no answer ever has to hold it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from cloudcore.api.calls import Cloud
+from cloudcore.domain.callers import Caller
+from cloudcore.errors import CloudError, Code
+from cloudcore.signing.heads import DuplicateHeader, Head, body_hash, query_pairs, text
+from cloudcore.signing.sigv4 import QUERY, BadSignature, Claim, Expected, Kind, read_claim, verify
+
+BODY = 1 << 20  # bytes
+PARAMETERS = 1000
+NAME = 255  # characters of a parameter's name
+FORM = "application/x-www-form-urlencoded"
+VERSIONS = {"2016-11-15": "ec2", "2011-06-15": "sts", "2010-05-08": "iam"}
+VERSION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
+UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+GLOBAL_REGION = "us-east-1"  # IAM is global: clients may sign it for there
+
+REFUSED = "AWS was not able to validate the provided access credentials"  # one text for all reasons
+LATE = "Request has expired: its date is more than 15 minutes off, or its time has run out"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A request that is well-formed. Nothing of it is proven."""
+
+    head: Head
+    body: bytes
+    claim: Claim | None
+    service: str  # ec2 | sts | iam, or what else the signature names
+    action: str | None
+    version: str | None
+    pairs: tuple[tuple[str, str], ...]  # without Action, Version and the signature's own
+
+
+def read(method: bytes, target: bytes, headers: Collection[tuple[bytes, Sequence[bytes]]], body: bytes) -> Reading:
+    """Raises BAD_REQUEST, BAD_VALUE, NOT_AUTHENTICATED."""
+    try:
+        head = Head.read(method, target, headers)
+    except DuplicateHeader as name:
+        raise CloudError(Code.BAD_REQUEST, f"The header {name} is given more than once") from None
+    if method not in (b"GET", b"POST"):
+        raise CloudError(Code.BAD_REQUEST, "The method must be GET or POST")
+    pairs = head.parameters()
+    if body and head.headers.get("content-type", FORM).partition(";")[0].strip().lower() == FORM:
+        if body.count(b"&") > PARAMETERS:
+            raise CloudError(Code.BAD_REQUEST, f"A request has at most {PARAMETERS} parameters")
+        pairs += query_pairs(text(body))
+    _check_sizes(pairs)
+    named = dict(pairs)
+    try:
+        claim = read_claim(head)
+    except BadSignature:
+        raise CloudError(Code.NOT_AUTHENTICATED, REFUSED) from None
+    service = claim.service if claim else VERSIONS.get(named.get("Version", ""), "ec2")
+    own = {"Action", "Version", *(QUERY if claim and claim.presigned else ())}
+    return Reading(head, body, claim, service, named.get("Action"), named.get("Version"),
+                   tuple(pair for pair in pairs if pair[0] not in own))  # fmt: skip
+
+
+def _check_sizes(pairs: list[tuple[str, str]]) -> None:
+    if len(pairs) > PARAMETERS:
+        raise CloudError(Code.BAD_REQUEST, f"A request has at most {PARAMETERS} parameters")
+    for name, value in pairs:
+        if len(name) > NAME:
+            raise CloudError(Code.BAD_REQUEST, f"The name of a parameter has at most {NAME} characters")
+        if UNFIT.search(value) or UNFIT.search(name):
+            shown = UNFIT.sub("\ufffd", name)
+            raise CloudError(Code.BAD_VALUE, f"The parameter {shown} holds characters that XML cannot")
+
+
+async def authenticate(cloud: Cloud, reading: Reading) -> Caller:
+    """The one place where a signature becomes a Caller. Unknown key and wrong signature give one answer.
+
+    Raises NOT_AUTHENTICATED, REQUEST_EXPIRED.
+    """
+    claim = reading.claim
+    if claim is None:
+        raise CloudError(Code.NOT_AUTHENTICATED, REFUSED)
+    credential = await cloud.auth.credential(claim.access_key)
+    regions = (cloud.region, *cloud.aliases, *([GLOBAL_REGION] if reading.service == "iam" else ()))
+    secret = credential.secret.reveal() if credential else None
+    try:
+        verify(claim, reading.head, secret, Expected(cloud.clock.seconds(), regions, reading.service),
+               body_hash(reading.body))  # fmt: skip
+    except BadSignature as refused:
+        if refused.kind in (Kind.SKEWED, Kind.EXPIRED):
+            raise CloudError(Code.REQUEST_EXPIRED, LATE) from None
+        raise CloudError(Code.NOT_AUTHENTICATED, REFUSED) from None
+    if credential is None:
+        raise CloudError(Code.NOT_AUTHENTICATED, REFUSED)
+    return credential.caller
