@@ -50,7 +50,9 @@ class Chain:
             bucket = await self._store.index.buckets.find(routed.bucket)
             if bucket is None:
                 raise no_such_bucket(routed.bucket)
-        self._store.access.authorise(caller, route.action, bucket.project if bucket else None)
+        owner = bucket.project if bucket else None
+        self._store.access.authorise(caller, route.action, owner)
+        self._store.access.expect(head.headers.get("x-amz-expected-bucket-owner"), owner)
         request = Request(head.method, head.path, routed.bucket, routed.key, routed.query, head.headers, caller,
                           payload, bucket)
         return await self._open(routed, request, flow)

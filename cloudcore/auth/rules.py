@@ -15,7 +15,7 @@ SECRET = re.compile(r"[!-~]{8,128}")
 EVERYWHERE = ""  # as a project id in storage: a global grant
 
 # The accounts that the first start makes and that daemons know by name.
-IMAGE_FETCHER = "image-fetcher"  # reads image objects for the hosts; has the global role `auditor`
+IMAGE_FETCHER = "image-fetcher"  # reads image objects for the hosts; has the global role `fetcher`
 
 
 def check_name(kind: str, name: str) -> None:

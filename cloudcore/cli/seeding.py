@@ -21,7 +21,7 @@ class Account:
 ACCOUNTS = (
     Account("admin", "admin", None),
     Account(DEFAULT_USER, "user", PROJECT),
-    Account(IMAGE_FETCHER, "auditor", None),
+    Account(IMAGE_FETCHER, "fetcher", None),
 )
 
 

@@ -39,7 +39,7 @@ def gone(cloud: Cloud) -> bool:
 
 
 def rows(cloud: Cloud, query: str) -> list[tuple[Any, ...]]:
-    with sqlite3.connect(f"file:{cloud.state / 'cloudcore.db'}?mode=ro", uri=True) as connection:
+    with sqlite3.connect(f"file:{cloud.state / 'cloudcore.sqlite'}?mode=ro", uri=True) as connection:
         return connection.execute(query).fetchall()
 
 

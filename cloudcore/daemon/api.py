@@ -1,0 +1,21 @@
+"""twistd -n cloudcore-api: the EC2, STS and IAM front door."""
+
+from __future__ import annotations
+
+from twisted.application.service import Service
+
+from cloudcore.daemon import control
+from cloudcore.daemon.ground import Assembled, Stack, auth_of, bus_of, database_of
+from cloudcore.daemon.options import Options
+
+__all__ = ["Options", "makeService"]
+
+
+def makeService(options: Options) -> Service:
+    under = options.ground
+
+    async def assemble(stack: Stack) -> None:
+        bus, database = bus_of(under), database_of(under)
+        await stack.add(bus, database, control.api_door(under, bus, database, auth_of(under, database)))
+
+    return Assembled(under.reactor, assemble)

@@ -1,0 +1,55 @@
+"""The control plane: object store, image worker, scheduler, conductor and front door, each made from its ground."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from twisted.application.service import Service
+
+from cloudcore.auth.model import AuthManager
+from cloudcore.conductor.service import Conductor
+from cloudcore.conductor.service import Settings as ConductorSettings
+from cloudcore.daemon import places
+from cloudcore.daemon.ground import Ground, Served
+from cloudcore.daemon.serving import Door
+from cloudcore.domain import policy
+from cloudcore.images.objects import ObjectStore as ImageObjects
+from cloudcore.images.worker import ImageWorker
+from cloudcore.rpc.contract import Bus
+from cloudcore.rpc.images import IMAGES
+from cloudcore.scheduler.service import Scheduler
+from cloudcore.store.database import Database
+from objectstore.chain import Doors
+from objectstore.service import ObjectStore, Settings
+
+# Beside its own, S3 takes the names that clients sign with when they are told no region: none at all, and us-east-1.
+S3_ALIASES = ("us-east-1", "")
+
+
+def objectstore(under: Ground, auth: AuthManager) -> ObjectStore:
+    regions = dict.fromkeys((under.config.cloud.region, *S3_ALIASES))
+    settings = Settings(Doors(tuple(regions)))
+    return ObjectStore(under.reactor, places.objects(under.state), auth, policy.permits, os.urandom, settings)
+
+
+def objectstore_door(under: Ground, store: ObjectStore) -> Door:
+    """Once the store has started."""
+    listen = under.config.objectstore
+    return Door(under.reactor, listen.listen, listen.port, store.factory())
+
+
+def images(under: Ground, bus: Bus, objects: ImageObjects) -> list[Service]:
+    return [Served(bus, IMAGES.name, IMAGES, ImageWorker(objects, places.scratch(under.state), under.in_thread))]
+
+
+def scheduler(under: Ground, bus: Bus, database: Database[Any]) -> Service:
+    return Scheduler(under.reactor, bus, database)
+
+
+def conductor(under: Ground, bus: Bus, database: Database[Any]) -> Service:
+    """Its name keeps its leases over a restart: two conductors on one machine need two host names."""
+    configured = under.config.conductor
+    settings = ConductorSettings(f"conductor@{under.host}", under.config.cloud.region, configured.concurrency,
+                                 configured.sweep)  # fmt: skip
+    return Conductor(under.reactor, bus, database, settings, under.failpoint)

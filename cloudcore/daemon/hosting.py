@@ -1,0 +1,134 @@
+"""What runs beside guests: the network, compute and metadata services of one host. None of it reaches a database."""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, succeed
+
+from cloudcore.compute.agent import ComputeAgent, Seat
+from cloudcore.compute.converging import Tools
+from cloudcore.compute.journal import Journal
+from cloudcore.daemon import places
+from cloudcore.daemon.ground import Ground, Served
+from cloudcore.daemon.serving import Door
+from cloudcore.domain import addresses
+from cloudcore.images.cache import HostImageCache
+from cloudcore.images.objects import ObjectStore
+from cloudcore.journal.lines import Lines
+from cloudcore.metadata.site import MetadataSite
+from cloudcore.metadata.tokens import kept_secret
+from cloudcore.netdev.driver import NetworkDriver, NetworkShape
+from cloudcore.netdev.linux import LinuxNetwork
+from cloudcore.netdev.simulated import SimulatedNetwork
+from cloudcore.network.agent import NetworkAgent
+from cloudcore.rpc.compute import COMPUTE
+from cloudcore.rpc.conductor import FACT_SINK, HEARTBEATS
+from cloudcore.rpc.contract import Bus, client, publish
+from cloudcore.rpc.network import NETWORK, Address
+from cloudcore.virt import kvm_selftest
+from cloudcore.virt.domain_xml import Machine
+from cloudcore.virt.driver import Capacity, Disks, VirtDriver
+from cloudcore.virt.imgtool import ImageTool
+from cloudcore.virt.libvirt_driver import Allocatable, LibvirtDriver
+from cloudcore.virt.private_libvirtd import PrivateLibvirtd
+from cloudcore.virt.simulated import Pace, SimulatedDisks, SimulatedDriver
+from cloudcore.virt.simulated_world import World
+
+RESOLVERS = Path("/etc/resolv.conf")
+
+
+def shape(ground: Ground) -> NetworkShape:
+    network = ground.config.network
+    return NetworkShape(network.bridge, network.table, network.cidr, addresses.gateway(network.cidr), network.mtu,
+                        ground.metadata_port)  # fmt: skip
+
+
+def nameservers(path: Path = RESOLVERS) -> tuple[str, ...]:
+    """What the host itself asks: dnsmasq asks the same for its guests."""
+    try:
+        words = [line.split() for line in path.read_text().splitlines()]
+    except OSError:
+        return ()
+    return tuple(word[1] for word in words if len(word) > 1 and word[0] == "nameserver" and addresses.is_address(word[1]))
+
+
+def network_driver(ground: Ground) -> NetworkDriver:
+    if ground.simulated:
+        world = places.simulated_network(ground.state)
+        world.parent.mkdir(parents=True, exist_ok=True)
+        return SimulatedNetwork(shape(ground), world)
+    return LinuxNetwork(ground.reactor, shape(ground), None, nameservers())
+
+
+def network(ground: Ground, bus: Bus) -> list[Service]:
+    journal = places.network_journal(ground.state)
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    agent = NetworkAgent(ground.reactor, network_driver(ground), Lines(journal, ground.in_thread), ground.failpoint)
+    return [agent, Served(bus, f"{NETWORK.name}.{ground.host}", NETWORK, agent)]
+
+
+def metadata(ground: Ground, bus: Bus) -> list[Service]:
+    """On the bridge's own address, which need not exist yet; on loopback beside simulated guests, which never ask."""
+    configured = ground.config.metadata
+    here = configured.listen or ("127.0.0.1" if ground.simulated else shape(ground).gateway)
+    agent = client(NETWORK, bus, f"{NETWORK.name}.{ground.host}")
+    secret = kept_secret(places.metadata_secret(ground.state), os.urandom)
+    site = MetadataSite(ground.reactor, lambda address: agent.lookup(Address(address)), secret)
+    return [Door(ground.reactor, here, ground.metadata_port, site, freebind=True)]
+
+
+async def compute(ground: Ground, bus: Bus, objects: ObjectStore) -> list[Service]:
+    journal = places.compute_journal(ground.state)
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    places.instances(ground.state).mkdir(parents=True, exist_ok=True)
+    driver, disks, boot = await hypervisor(ground)
+    images = HostImageCache(places.image_cache(ground.state), objects, ground.in_thread)
+    tools = Tools(ground.reactor, driver, images, disks, places.instances(ground.state), boot, ground.in_thread,
+                  ground.failpoint)  # fmt: skip
+    cloud = ground.config.cloud
+    agent = ComputeAgent(
+        Seat(ground.host, cloud.cell, cloud.zone), tools, Journal(journal, ground.in_thread),
+        client(FACT_SINK, bus), lambda beat: publish(bus, HEARTBEATS, beat),
+    )  # fmt: skip
+    return [Closing(driver), agent, Served(bus, f"{COMPUTE.name}.{ground.host}", COMPUTE, agent)]
+
+
+async def hypervisor(ground: Ground) -> tuple[VirtDriver, Disks, str]:
+    """The driver, what makes its disks, and a word that changes whenever every guest has ended."""
+    configured = ground.config.compute
+    if ground.simulated:
+        capacity = Capacity(configured.simulated_vcpus, configured.simulated_memory_mib, configured.simulated_disk_gib,
+                            "simulated")  # fmt: skip
+        world = World(places.simulated_guests(ground.state))
+        pace = Pace(boot=configured.simulated_boot_seconds)
+        return SimulatedDriver(ground.reactor, random.Random(), world, pace, capacity), SimulatedDisks(), simulated_boot(  # noqa: S311
+            places.simulated_boot(ground.state))
+    virt_type = await kvm_selftest.virt_type(ground.reactor, ground.state)
+    daemon = PrivateLibvirtd(ground.reactor, ground.state, kvm=virt_type == "kvm")
+    await daemon.ensure()
+    driver = LibvirtDriver(ground.reactor, daemon, Machine(virt_type, ground.config.network.bridge),
+                           Allocatable(configured.vcpu_ratio, configured.reserved_memory_mib))  # fmt: skip
+    return driver, ImageTool(ground.reactor, ground.in_thread), daemon.identity()
+
+
+def simulated_boot(path: Path) -> str:
+    if not path.exists():
+        path.write_text(secrets.token_hex(8))
+    return path.read_text()
+
+
+class Closing(Service):
+    """Lets go of the hypervisor once the agent, which is added after it and so stopped before, has ended."""
+
+    def __init__(self, driver: Any) -> None:
+        self._driver = driver
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        return self._driver.close() or succeed(None)

@@ -1,0 +1,47 @@
+"""Where the daemons of one state directory keep what is theirs. What command line and daemons share: config/places.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def objects(state: Path) -> Path:
+    return state / "objects"
+
+
+def compute_journal(state: Path) -> Path:
+    return state / "compute" / "journal"
+
+
+def network_journal(state: Path) -> Path:
+    return state / "network" / "journal"
+
+
+def image_cache(state: Path) -> Path:
+    """On the file system of `instances`: images are hard-linked into the directories of their guests."""
+    return state / "images"
+
+
+def instances(state: Path) -> Path:
+    return state / "instances"
+
+
+def scratch(state: Path) -> Path:
+    return state / "tmp"
+
+
+def metadata_secret(state: Path) -> Path:
+    return state / "keys" / "metadata.key"
+
+
+def simulated_guests(state: Path) -> Path:
+    return state / "compute" / "simulated-guests"
+
+
+def simulated_network(state: Path) -> Path:
+    return state / "network" / "simulated"
+
+
+def simulated_boot(state: Path) -> Path:
+    """Holds a word that stands for one uninterrupted life of the simulated host."""
+    return state / "compute" / "simulated-boot"

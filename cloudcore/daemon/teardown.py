@@ -1,0 +1,49 @@
+"""The end of guests and of what the host was given for them. Found by our marks: nothing needs to run for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.internet import reactor
+
+from cloudcore.config.model import Config
+from cloudcore.daemon import hosting, places
+from cloudcore.daemon.ground import ground
+from cloudcore.virt.driver import VirtDriver
+from cloudcore.virt.private_libvirtd import PrivateLibvirtd
+
+PATIENCE = 30.0  # seconds between power button and power off
+
+
+async def stop_guests(config: Config, state: Path) -> int:
+    """Power buttons, then power off; the private libvirtd ends too. How many guests there were.
+
+    The journals still say what is wanted: the next start of the cloud runs these guests again, as after a reboot.
+    """
+    under = ground(reactor, config, state)
+    if not under.simulated and PrivateLibvirtd(reactor, under.state).pid() is None:
+        return 0
+    driver, _, _ = await hosting.hypervisor(under)
+    try:
+        running = [guest.instance for guest in await driver.guests() if guest.running]
+        await power_off(driver, running)
+    finally:
+        await driver.close()
+    if under.simulated:
+        places.simulated_boot(under.state).unlink(missing_ok=True)
+    else:
+        await PrivateLibvirtd(reactor, under.state).stop()
+    return len(running)
+
+
+async def power_off(driver: VirtDriver, instances: list[str]) -> None:
+    for stopping in [driver.stop(instance, PATIENCE) for instance in instances]:
+        await stopping
+
+
+async def clean(config: Config, state: Path) -> None:
+    """Guests without ceremony, then bridge, tables and DHCP; what lies in the state directory is the caller's."""
+    under = ground(reactor, config, state)
+    if not under.simulated:
+        await PrivateLibvirtd(reactor, under.state).stop()
+    await hosting.network_driver(under).dismantle()
