@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-"""Makes a clone able to run: system packages, .venv, the project in it. Standard library only, nothing of ours imported:
-it runs before there is anything to import.
+"""Makes a clone able to run: system packages, .venv, the project in it. Standard library only, nothing of ours is
+imported: it runs before there is anything to import.
 
     setup/bootstrap.py [--test] [--driver auto|libvirt|simulated] [--plan]
 
@@ -144,7 +144,7 @@ def show_plan(options: argparse.Namespace, missing: list[str], stale: bool) -> N
         say(f"  make {VENV.name}/ in this clone: Python packages of cloudcore{tests}")
     if not missing and not stale:
         say("  nothing: all is there")
-    say("Undo: make clean (packages stay: remove them with apt)")
+    say("Undo: rm -r .venv; packages: apt-get purge")
 
 
 def weight(missing: list[str]) -> tuple[int, str]:

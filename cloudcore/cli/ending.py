@@ -28,10 +28,10 @@ POLL = 0.05
 class Teardown(Protocol):
     """Both may be repeated, and find what there is by our marks. `config` has its driver."""
 
-    def stop_guests(self, config: Config, state: Path) -> Awaitable[Any]:
-        """Power buttons, then power off; the private hypervisor daemon and DHCP end too."""
+    def stop_guests(self, reactor: Any, config: Config, state: Path) -> Awaitable[Any]:
+        """Power buttons, then power off; how many guests there were."""
 
-    def clean(self, config: Config, state: Path) -> Awaitable[Any]:
+    def clean(self, reactor: Any, config: Config, state: Path) -> Awaitable[Any]:
         """Guests, bridge, tables and DHCP go; what lies in the state directory is left to the caller."""
 
 
@@ -94,12 +94,11 @@ def gone(directory: Path, running: state.Holder, seconds: float) -> bool:
 def stop_guests(options: Any, console: Console, teardown: Teardown) -> None:
     config = configured(options)
 
-    async def work(clock: Any) -> None:
-        await teardown.stop_guests(config, options.state)
+    async def work(clock: Any) -> Any:
+        return await teardown.stop_guests(clock, config, options.state)
 
     with step("guests", console.err) as shown:
-        reactor.run(work)
-        shown.result = "powered off"
+        shown.result = f"{reactor.run(work)} powered off"
 
 
 def purge(options: Any, console: Console, teardown: Teardown) -> int:
@@ -115,7 +114,7 @@ def purge(options: Any, console: Console, teardown: Teardown) -> int:
     stop_daemons(options.state, console)
 
     async def work(clock: Any) -> None:
-        await teardown.clean(config, options.state)
+        await teardown.clean(clock, config, options.state)
 
     if machine.recorded(options.state):
         with step("guests, network", console.err) as shown:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -26,7 +26,7 @@ from cloudcore.cli.machine import accepts
 from cloudcore.cli.printing import FAILED, TIMED_OUT, Console, Refusal
 from cloudcore.cli.progress import Step, step
 from cloudcore.config.model import Config
-from cloudcore.config.places import private_key_file
+from cloudcore.config.places import built, private_key_file
 from cloudcore.errors import Code
 
 KEY_PAIR, GROUP, NAME, KIND = "default", "from-this-machine", "first", "t3.nano"
@@ -43,6 +43,7 @@ LOST = frozenset({"shutting-down", "terminated", "stopping", "stopped"})
 class Setting:
     """Who launches where. `config` has its driver."""
 
+    clock: Any
     config: Config
     state: Path
     client: Client
@@ -102,11 +103,11 @@ def launch(setting: Setting, console: Console) -> Launched:
 def an_image(setting: Setting, console: Console) -> str:
     """The tiny guest; for simulated guests, which boot nothing, a disk of one MiB with an empty boot sector."""
     if setting.config.compute.driver != "simulated":
-        return tiny(setting.client, setting.key, setting.state, console)
+        return tiny(setting.clock, setting.client, setting.key, setting.state, console)
     found = named(setting.client, SIMULATED)
     if found is not None:
         return found
-    file = setting.state / "images" / "simulated.raw"
+    file = built(setting.state) / "simulated.raw"
     file.write_bytes(bytes(510) + b"\x55\xaa" + bytes((1 << 20) - 512))
     with step("image", console.err) as shown:
         return register(setting.client, file, SIMULATED, bucket_of(IMAGES, setting.key), shown)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 import urllib.error
 import urllib.request
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from twisted.internet.threads import blockingCallFromThread
+
 from cloudcore.auth.model import AccessKey
 from cloudcore.cli.asking import confirm
 from cloudcore.cli.client import PIECE, Client, sum_of
@@ -19,12 +20,13 @@ from cloudcore.cli.database import Open, with_database
 from cloudcore.cli.environment import key_of, urls
 from cloudcore.cli.printing import DONE, FAILED, Console, Refusal
 from cloudcore.cli.progress import Step, step
-from cloudcore.cli.reactor import in_thread
+from cloudcore.cli.reactor import in_thread, run
+from cloudcore.config.places import built
 from cloudcore.errors import CloudError, Code
+from cloudcore.virt import tiny_image
 
 T = TypeVar("T")
 COLUMNS = ("id", "name", "state", "architecture", "location", "public")
-BUILDER = Path(__file__).resolve().parents[1] / "tinyguest" / "build.sh"
 TINY, IMAGES = "tiny", "images"
 SCHEMES = ("http://", "https://")
 
@@ -75,21 +77,25 @@ def image_import(options: Any, console: Console) -> int:
 def image_build_tiny(options: Any, console: Console) -> int:
     if options.output:
         with step("build", console.err) as shown:
-            file = build_tiny(Path(options.output), shown)
+            folder = Path(options.output).absolute()
+            file = run(lambda clock: in_thread(clock, build_tiny, clock, folder, shown))
         console.record({"file": str(file)}, options.json)
         return DONE
-    made = signed(options, lambda client, key: tiny(client, key, options.state, console))
-    console.record({"id": made, "name": TINY}, options.json)
+
+    async def work(opened: Open, client: Client, key: AccessKey) -> str:
+        return await in_thread(opened.clock, tiny, opened.clock, client, key, options.state, console)
+
+    console.record({"id": with_client(options, work), "name": TINY}, options.json)
     return DONE
 
 
-def tiny(client: Client, key: AccessKey, state: Path, console: Console) -> str:
+def tiny(clock: Any, client: Client, key: AccessKey, state: Path, console: Console) -> str:
     """The tiny guest's image id; built and registered when there is none."""
     found = named(client, TINY)
     if found is not None:
         return found
     with step("build", console.err) as shown:
-        file = build_tiny(state / "images" / TINY, shown)
+        file = build_tiny(clock, built(state) / TINY, shown)
     with step("image", console.err) as shown:
         return register(client, file, TINY, bucket_of(IMAGES, key), shown)
 
@@ -147,19 +153,11 @@ def named(client: Client, name: str) -> str | None:
     return found.findtext("./imagesSet/item/imageId")
 
 
-def build_tiny(folder: Path, shown: Step) -> Path:
-    """The tiny guest as one bootable disk; built once for each folder."""
-    file = folder / "tiny.qcow2"
-    if file.exists():
-        shown.result = "built before"
-        return file
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+def build_tiny(clock: Any, folder: Path, shown: Step) -> Path:
+    """The tiny guest as one bootable disk; built once for each folder. Called in a thread beside the reactor."""
     shown.says("Debian's kernel, busybox, dropbear")
-    done = subprocess.run([str(BUILDER), str(folder)], stdin=subprocess.DEVNULL,  # noqa: S603  # our own script
-                          capture_output=True, text=True, check=False)
-    if done.returncode or not file.exists():
-        last = "\n".join((done.stderr or done.stdout).strip().splitlines()[-5:])
-        raise Refusal(Code.PROGRAM_FAILED, "the tiny guest could not be built", "make setup", why=last, status=FAILED)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file: Path = blockingCallFromThread(clock, lambda: tiny_image.build(clock, folder))
     shown.result = str(file)
     return file
 

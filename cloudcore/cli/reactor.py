@@ -7,13 +7,13 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
 T = TypeVar("T")
 
 
-def run(main: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
+def run(main: Callable[[Any], Coroutine[Any, Any, T] | Deferred[T]]) -> T:
     """What `main(reactor)` returns or raises. Once in a process: a reactor does not start twice."""
     outcome: list[Any] = []
 
@@ -22,7 +22,7 @@ def run(main: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
         if reactor.running:
             reactor.stop()
 
-    reactor.callWhenRunning(lambda: Deferred.fromCoroutine(main(reactor)).addBoth(stop))
+    reactor.callWhenRunning(lambda: maybeDeferred(main, reactor).addBoth(stop))
     reactor.run()
     if not outcome:
         raise KeyboardInterrupt

@@ -50,12 +50,24 @@ def up(options: Any, console: Console, start: Start) -> int:
     config = machine.with_driver(state.configuration(options), options.state, options.driver)
     options.driver = config.compute.driver
     check_space(options.state)
-    running = state.holder(options.state)
-    if running is None:
+    if state.holder(options.state) is None:
         machine.check_ports(config)
+        if not machine.recorded(options.state) and not options.in_background:
+            announce(console, config, options.state)
     if options.detach:
         return detached(options, console, config, began)
     return here(options, console, config, start)
+
+
+def announce(console: Console, config: Config, directory: Path) -> None:
+    """What a first start changes, before it does."""
+    console.note("This makes:")
+    if config.compute.driver == "libvirt":
+        console.note(f"  bridge {config.network.bridge} ({config.network.cidr}, NAT) with DHCP, nftables tables named "
+                     f"{config.network.table}")
+        console.note("  a private libvirtd and the guests you launch; no service is enabled, nothing goes to /etc")
+    console.note(f"  everything else under {directory}")
+    console.note("Undo: make clean")
 
 
 def check_space(directory: Path) -> None:
@@ -97,7 +109,7 @@ async def serve(clock: Any, options: Any, console: Console, config: Config, star
     clock.addSystemEventTrigger("before", "shutdown", stopping(console, options, opened, running))
     if not options.in_background:
         key = await key_of(opened.auth, seeding.DEFAULT_USER)
-        setting = first.Setting(config, options.state, client_of(config, options.state, key), key)
+        setting = first.Setting(clock, config, options.state, client_of(config, options.state, key), key)
         arrival(clock, options, console, setting, began)
     await Deferred()
     return DONE
@@ -184,16 +196,22 @@ def detached(options: Any, console: Console, config: Config, began: float) -> in
             end(child)
             raise
         shown.result = " ".join(sorted(found))
-    key = database.with_database(options, lambda opened: key_of(opened.auth, seeding.DEFAULT_USER))
-    arrive(options, console, first.Setting(config, options.state, client_of(config, options.state, key), key), began)
+
+    async def work(opened: database.Open) -> None:
+        key = await key_of(opened.auth, seeding.DEFAULT_USER)
+        client = client_of(config, options.state, key)
+        setting = first.Setting(opened.clock, config, options.state, client, key)
+        await reactor.in_thread(opened.clock, arrive, options, console, setting, began)
+
+    database.with_database(options, work)
     return DONE
 
 
 def again(options: Any) -> list[str]:
     """This very program, without `--detach`."""
     more = ["--config", str(Path(options.config).absolute())] if options.config else []
-    return [sys.executable, "-P", str(Path(sys.argv[0]).absolute()), "up", "--in-background", "--state", str(options.state),
-            "--driver", options.driver, *more]
+    program = [sys.executable, "-P", str(Path(sys.argv[0]).absolute())]
+    return [*program, "up", "--in-background", "--state", str(options.state), "--driver", options.driver, *more]
 
 
 def environment() -> dict[str, str]:
@@ -204,7 +222,7 @@ def environment() -> dict[str, str]:
 
 
 def await_endpoints(child: subprocess.Popen[bytes], options: Any) -> dict[str, str]:
-    """URLs by name once all answer. Raises with the child's own words when it ends, TIMED_OUT when it takes too long."""
+    """URLs by name once all answer. Raises in the child's own words when it ends, TIMED_OUT when it takes too long."""
     deadline = time.monotonic() + options.timeout
     missing = "it has not said where it listens"
     while time.monotonic() < deadline:

@@ -21,7 +21,7 @@ from cloudcore.config.places import configuration_file, endpoints_file, lock_fil
 from cloudcore.errors import CloudError, Code
 
 VERSION = 1  # of the directory's layout
-FOLDERS = ("run", "log", "keys", "images", "tmp")
+FOLDERS = ("run", "log", "keys", "built", "tmp")
 
 
 @dataclass(frozen=True, slots=True)

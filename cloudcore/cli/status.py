@@ -38,8 +38,8 @@ def run(options: Any, console: Console) -> int:
     for host in found["hosts"]:
         well = "ok" if host["ok"] else f"silent for {host['seen_seconds_ago']:.0f} s"
         console.line(f"  host       {host['name']:<32} {well if host['enabled'] else 'disabled'}, "
-                     f"{host['guests']} guests, {host['free_vcpus']} of {host['vcpus']} vCPUs and {host['free_memory_mib']} of "
-                     f"{host['memory_mib']} MiB free")
+                     f"{host['guests']} guests, {host['free_vcpus']} of {host['vcpus']} vCPUs and "
+                     f"{host['free_memory_mib']} of {host['memory_mib']} MiB free")
     for network in found["networks"]:
         console.line(f"  network    {network['cidr']:<32} {network['used']} of {network['size']} addresses used")
     for problem in found["problems"]:

@@ -42,5 +42,10 @@ def lock_file(state: Path) -> Path:
     return state / "run" / "lock"
 
 
+def built(state: Path) -> Path:
+    """Images that the command line makes, before they are uploaded; not the hosts' cache."""
+    return state / "built"
+
+
 def private_key_file(state: Path) -> Path:
     return state / "keys" / "default.pem"

@@ -54,10 +54,11 @@ async def start(reactor: Any, config: Config, state: Path) -> Doors:
 
 
 class Teardown:
-    async def stop_guests(self, config: Config, state: Path) -> None:
+    async def stop_guests(self, reactor: Any, config: Config, state: Path) -> int:
         (state / "guests-stopped").touch()
+        return 3
 
-    async def clean(self, config: Config, state: Path) -> None:
+    async def clean(self, reactor: Any, config: Config, state: Path) -> None:
         print("cleaned", config.network.bridge, flush=True)
 
 
