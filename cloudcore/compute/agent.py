@@ -18,6 +18,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from cloudcore.compute.converging import Convergence, Tools
 from cloudcore.compute.facts import FactSender
@@ -83,7 +84,12 @@ class ComputeAgent(Service):
 
     def startService(self) -> None:
         super().startService()
-        self._journal.open(self._clock.seconds())
+        Deferred.fromCoroutine(self._begin()).addErrback(self._cannot_begin)
+
+    async def _begin(self) -> None:
+        await self._journal.open(self._clock.seconds())
+        if not self.running:
+            return
         self._facts.epoch = self._journal.epoch
         self._tools.driver.watch(self._changed)
         self._facts.start()
@@ -93,6 +99,9 @@ class ComputeAgent(Service):
             self._convergence.kick(instance)
         for loop, seconds in self._loops:
             loop.start(seconds, now=True)
+
+    def _cannot_begin(self, failure: Failure) -> None:
+        log.critical("the journal of this host cannot be used: {problem}", problem=failure.value)
 
     def stopService(self) -> Deferred[None]:
         super().stopService()
@@ -108,7 +117,7 @@ class ComputeAgent(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        await self._convergence.stop()
+        self._convergence.stop()
         await self._journal.close()
 
     # -- the contract

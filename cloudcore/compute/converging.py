@@ -26,8 +26,9 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.logger import Logger
 
 from cloudcore.compute.failpoints import Failpoint
-from cloudcore.compute.journal import Entry, InThread, Journal
+from cloudcore.compute.journal import Entry, Journal
 from cloudcore.errors import CloudError, Code
+from cloudcore.journal.lines import InThread
 from cloudcore.rpc.compute import ImageSource, WantedGuest
 from cloudcore.virt.driver import Disks, Guest, GuestSpec, VirtDriver
 
@@ -112,7 +113,7 @@ class Convergence:
             self._busy[instance] = done
         done.addErrback(self._surprised, instance)
 
-    async def stop(self) -> None:
+    def stop(self) -> None:
         """Guests are left as they are; what was begun is cut off, as by a crash."""
         self._stopped = True
         for call in self._later.values():

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Builds the tiny guest, one bootable disk of 28 MiB: Debian's cloud kernel, busybox, dropbear, and ./init beside this.
-#   build.sh OUTDIR [KERNELDIR]     makes OUTDIR/tiny.raw; KERNELDIR: an unpacked linux-image-cloud package, else apt-get
+#   build.sh OUTDIR [KERNELDIR]     makes OUTDIR/tiny.raw and, the same but smaller, OUTDIR/tiny.qcow2
+#                                   KERNELDIR: an unpacked linux-image-cloud package; without it apt-get fetches one
 # No root, no mount, no loop device; 2 s and the download. Modules are taken uncompressed (Debian 12; later: .ko.xz).
 set -eu
 OUT=$(cd "$1" && pwd) KERNEL=${2-} HERE=$(cd "$(dirname "$0")" && pwd) DATA_MIB=${DATA_MIB:-8}
@@ -68,4 +69,7 @@ LABEL l
 C
 mcopy -i "$T@@1M" "$TREE/vmlinuz" "$TREE/initrd.gz" "$TREE/syslinux.cfg" ::/
 mke2fs -q -t ext4 -O ^has_journal,^metadata_csum -L data -E offset=$(( DATA_AT << 20 )) -F "$T" "${DATA_MIB}M" 2>/dev/null
-mv "$T" "$OUT/tiny.raw"    # QEMU locks images in use: built aside, then renamed
+
+# QEMU locks images in use, backing files too: built aside, then renamed.
+qemu-img convert -f raw -O qcow2 "$T" "$TREE/tiny.qcow2"
+mv "$TREE/tiny.qcow2" "$OUT/tiny.qcow2"; mv "$T" "$OUT/tiny.raw"

@@ -10,8 +10,8 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredSemaphore
 
-from cloudcore import process
 from cloudcore.errors import CloudError, Code
+from cloudcore.process.running import run
 
 FORMATS = ("raw", "qcow2")
 CPU_SECONDS, MEMORY = 30, 2 * 2**30
@@ -44,7 +44,11 @@ class ImageTool:
 
     async def _run(self, *arguments: str) -> None:
         limits = ["prlimit", f"--cpu={CPU_SECONDS}", f"--as={MEMORY}", "--"]
-        await process.run(self._reactor, [*limits, "qemu-img", *arguments], timeout=PATIENCE)
+        done = await run(self._reactor, [*limits, "qemu-img", *arguments], timeout=PATIENCE)
+        if done.status != 0:
+            said = (done.stderr or done.stdout).decode(errors="replace").strip()[:500]
+            full = "No space left" in said
+            raise CloudError(Code.CAPACITY if full else Code.PROGRAM_FAILED, f"qemu-img {arguments[0]}: {said}")
 
 
 def settle(aside: Path, target: Path) -> None:

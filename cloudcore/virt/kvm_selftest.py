@@ -14,8 +14,8 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from cloudcore import process
 from cloudcore.errors import CloudError, Code
+from cloudcore.process.running import run
 
 DEVICE = Path("/dev/kvm")
 LEAST_LIMIT = 1.5  # seconds; emulation takes 0.11-0.17, a sick KVM took 3.4-5.1
@@ -84,7 +84,7 @@ async def seconds(reactor: Any, accelerator: str, sector: Path, limit: float) ->
     ]  # fmt: skip
     began = reactor.seconds()
     try:
-        done = await process.run(reactor, command, timeout=limit)
+        done = await run(reactor, command, timeout=limit)
     except CloudError:
         return None
     return reactor.seconds() - began if done.status == STATUS and b"K" in done.stdout else None

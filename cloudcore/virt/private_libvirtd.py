@@ -21,8 +21,8 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 
-from cloudcore import process
 from cloudcore.errors import CloudError, Code
+from cloudcore.process.running import PATH, run
 
 log = Logger()
 
@@ -115,7 +115,7 @@ class PrivateLibvirtd:
         return f"qemu+unix:///system?socket=/proc/self/fd/{self._run}/libvirt-sock"
 
     def _configure(self) -> None:
-        missing = [name for name in PROGRAMS if not shutil.which(name)]
+        missing = [name for name in PROGRAMS if not shutil.which(name, path=PATH)]
         if missing:
             raise CloudError(Code.NO_HYPERVISOR, f"not installed: {', '.join(missing)}")
         for name in TREE:
@@ -137,11 +137,12 @@ class PrivateLibvirtd:
     async def _start(self) -> None:
         script = str(Path(__file__).with_suffix(".sh"))
         command = ["/bin/bash", script, str(self._state), "yes" if self._kvm else "no", sys.executable]
-        done = await process.run(self._reactor, command, timeout=10)
+        done = await run(self._reactor, command, timeout=10)
         number = done.stdout.decode().strip()
-        born = _born(int(number)) if number.isdigit() else None
+        born = _born(int(number)) if done.status == 0 and number.isdigit() else None
         if born is None:
-            raise CloudError(Code.NO_HYPERVISOR, f"libvirtd did not start: {self._said()}")
+            said = done.stderr.decode(errors="replace").strip() or self._said()
+            raise CloudError(Code.NO_HYPERVISOR, f"libvirtd did not start: {said}")
         _replace(self._home / "pid", f"{number} {born}\n")
         socket, began = self._home / "run/libvirt-sock", self._reactor.seconds()
         while not socket.exists():

@@ -1,4 +1,4 @@
-"""The tiny guest as one bootable raw disk of 28 MiB, built by cloudcore/tinyguest/build.sh from Debian's own packages.
+"""The tiny guest as one bootable disk of 28 MiB (raw, and qcow2 beside it), built by cloudcore/tinyguest/build.sh from Debian's own packages.
 
 It boots in seconds under emulation, does DHCP, asks the metadata service, runs user data, serves ssh, http and echo,
 and tells all of it on its serial console as `TINY <uptime> <key> ...` lines. It wants 80 MiB of memory or more.
@@ -14,8 +14,8 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from cloudcore import process
 from cloudcore.errors import CloudError, Code
+from cloudcore.process.running import run
 
 PACKAGES = (  # of Debian; apt-get itself fetches the kernel, which is not installed
     "busybox-static", "dropbear-bin", "syslinux", "syslinux-common", "mtools", "dosfstools", "fdisk", "e2fsprogs", "cpio",
@@ -24,7 +24,7 @@ PACKAGES = (  # of Debian; apt-get itself fetches the kernel, which is not insta
 NEEDED = (
     "/bin/busybox", "/usr/sbin/dropbear", "/usr/bin/dropbearkey", "/usr/bin/syslinux", "/usr/lib/syslinux/mbr/mbr.bin",
     "/usr/bin/mcopy", "/usr/sbin/mkfs.fat", "/usr/sbin/sfdisk", "/usr/sbin/mke2fs", "/usr/bin/cpio", "/usr/bin/strip",
-    "/usr/bin/apt-get",
+    "/usr/bin/apt-get", "/usr/bin/qemu-img",
 )  # fmt: skip
 RECIPE = Path(__file__).parent.parent / "tinyguest"
 FILES = ("build.sh", "init", "udhcpc.sh", "hotplug")
@@ -32,7 +32,7 @@ PATIENCE = 300.0  # seconds: 2 s to build, and 27 MB from Debian's mirror
 
 
 def build(reactor: Any, directory: str | Path) -> Deferred[Path]:
-    """The path of `tiny.raw` in `directory`; built only when it is not there or its recipe has changed.
+    """The path of `tiny.raw` in `directory`, with `tiny.qcow2` beside it; built only when it is not there or its recipe has changed.
 
     CloudError(PROGRAM_FAILED) with the names of what is missing, or with what the build said."""
     return Deferred.fromCoroutine(_build(reactor, Path(directory)))
@@ -49,7 +49,10 @@ async def _build(reactor: Any, directory: Path) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     for leftover in directory.glob("build.*"):  # of a build that was killed
         shutil.rmtree(leftover)
-    await process.run(reactor, ["/bin/bash", str(RECIPE / "build.sh"), str(directory)], timeout=PATIENCE)
+    done = await run(reactor, ["/bin/bash", str(RECIPE / "build.sh"), str(directory)], timeout=PATIENCE)
+    if done.status != 0:
+        said = done.stderr.decode(errors="replace").strip().splitlines()[-5:]
+        raise CloudError(Code.PROGRAM_FAILED, f"the tiny guest could not be built: {' / '.join(said)}")
     stamp.write_text(recipe)
     return image
 

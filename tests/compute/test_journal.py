@@ -1,10 +1,9 @@
 """The journal: what a crash may leave, and what it may not."""
 
 import pytest
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import maybeDeferred
 
 from cloudcore.compute.journal import LEAST_LINES, TOMBSTONE, Entry, Journal, settle
-from cloudcore.errors import CloudError, Code
 from cloudcore.rpc.compute import ImageSource, WantedGuest
 
 IMAGE = ImageSource("ami-1", "b/k", "00" * 32, 5, "raw", 512)
@@ -43,37 +42,6 @@ async def test_a_torn_last_line_is_dropped(tmp_path, torn):
     assert [name for name, _ in a_journal(tmp_path).entries()] == [wanted(1).instance]
 
 
-async def test_damage_before_good_lines_is_refused(tmp_path):
-    journal = a_journal(tmp_path)
-    await journal.put(Entry(wanted(1)))
-    await journal.put(Entry(wanted(2)))
-    await journal.close()
-    path = tmp_path / "journal"
-    path.write_bytes(path.read_bytes().replace(b'"generation":1', b'"generation":7', 1))
-    with pytest.raises(CloudError) as problem:
-        a_journal(tmp_path)
-    assert problem.value.code is Code.STATE_DIRECTORY
-
-
-async def test_whoever_waits_while_a_batch_is_written_goes_with_the_next(tmp_path):
-    works = []
-
-    def in_thread(work):
-        works.append((work, Deferred()))
-        return works[-1][1]
-
-    journal = a_journal(tmp_path, in_thread)
-    saved = [journal.put(Entry(wanted(number))) for number in range(5)]
-    assert len(works) == 1
-    work, done = works[0]
-    done.callback(work())
-    assert [one.called for one in saved] == [True, False, False, False, False]
-    work, done = works[1]
-    done.callback(work())
-    assert all(one.called for one in saved)
-    assert len(works) == 2
-
-
 async def test_it_is_rewritten_once_it_says_much_more_than_it_knows(tmp_path):
     journal = a_journal(tmp_path)
     for generation in range(LEAST_LINES + 10):
@@ -90,16 +58,3 @@ async def test_a_tombstone_stays_a_day_and_forgets_what_the_guest_was_made_of(tm
     kept = a_journal(tmp_path, now=100.0 + TOMBSTONE).get(wanted().instance)
     assert (kept.wanted.generation, kept.wanted.image, kept.outcome) == (4, None, "gone")
     assert a_journal(tmp_path, now=101.0 + TOMBSTONE).get(wanted().instance) is None
-
-
-async def test_after_a_failed_write_nothing_more_is_taken(tmp_path):
-    def in_thread(work):
-        return maybeDeferred(broken)
-
-    def broken():
-        raise CloudError(Code.STATE_DIRECTORY, "input/output error")
-
-    journal = a_journal(tmp_path, in_thread)
-    for _ in range(2):
-        with pytest.raises(CloudError):
-            await journal.put(Entry(wanted(1)))

@@ -1,0 +1,156 @@
+"""The private libvirtd, real: found again, deep and private directories, kills on either side, nothing left at the end."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+
+from cloudcore.virt.private_libvirtd import PrivateLibvirtd
+from tests.virt.rigs import libvirt_rig, may_run_guests, name, until
+
+pytestmark = [
+    pytest.mark.deadline(60),
+    pytest.mark.skipif(not may_run_guests(), reason="needs root and libvirtd"),
+]
+
+
+@pytest_twisted.async_yield_fixture(scope="module")
+async def host(tmp_path_factory):
+    """Its state directory is too deep for a unix socket and closed to everybody else."""
+    state = tmp_path_factory.mktemp("virt") / ("deep" * 20) / ("directory" * 9)
+    state.mkdir(parents=True)
+    state.chmod(0o700)
+    host = PrivateLibvirtd(reactor, state)
+    await host.ensure()
+    yield host
+    await host.stop()
+
+
+@pytest_twisted.async_yield_fixture
+async def rig(host):
+    rig = libvirt_rig(host)
+    yield rig
+    await rig.close()
+
+
+def processes(words):
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            text = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except (OSError, UnicodeDecodeError):
+            continue
+        if entry.name.isdigit() and words in text:
+            found.append(int(entry.name))
+    return found
+
+
+def below(pid):
+    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return children + [deeper for child in children for deeper in below(child)]
+
+
+def lives(pid):
+    """A zombie does not: it waits for a PID 1 that takes its time."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def program(pid):
+    return Path(f"/proc/{pid}/comm").read_text().strip()
+
+
+def libvirtd_of(host):
+    (found,) = [pid for pid in below(host.pid()) if program(pid) == "libvirtd"]
+    return found
+
+
+async def test_a_later_process_finds_it_again(host):
+    other = PrivateLibvirtd(reactor, host.instances.parent)
+    assert other.pid() == host.pid()
+    before = host.pid()
+    await other.ensure()
+    other.release()
+    assert host.pid() == before
+    assert other.identity() == host.identity()
+
+
+async def test_guests_run_as_an_unprivileged_user_over_an_image_that_stays_roots(rig):
+    instance = await rig.guest(1)
+    home = rig.instances / instance
+    assert (home / "disk.qcow2").stat().st_uid != 0
+    assert (home / "base").stat().st_uid == 0
+    assert home.stat().st_uid == 0
+    await rig.driver.stop(instance, 0)
+    assert (home / "disk.qcow2").stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_killed_libvirtd_comes_back_and_its_guests_never_noticed(host, rig):
+    instance = await rig.guest(2)
+    heard = []
+    rig.driver.watch(heard.append)
+    os.kill(libvirtd_of(host), signal.SIGKILL)
+
+    async def back():
+        return "" in heard
+
+    await until(back)
+    assert await rig.state(instance) == (1, True)
+    heard.clear()
+
+    async def told():
+        return instance in heard
+
+    await rig.driver.stop(instance, 0)
+    await until(told)
+
+
+async def test_a_killed_guest_is_heard_of_at_once(host, rig):
+    instance = await rig.guest(3)
+    heard = []
+    rig.driver.watch(heard.append)
+    (qemu,) = [pid for pid in processes(f"guest={instance}") if pid in below(host.pid())]
+    os.kill(qemu, signal.SIGKILL)
+
+    async def told():
+        return instance in heard and await rig.state(instance) == (1, False)
+
+    await until(told)
+
+
+async def test_what_does_not_carry_our_mark_is_nobodys_business(host, rig):
+    text = "<domain type='qemu'><name>foreign</name><memory>1024</memory><os><type>hvm</type></os></domain>"
+    await rig.driver._calls.call(lambda connection: connection.defineXML(text))
+    assert await rig.state("foreign") is None
+    await rig.driver.remove("foreign")
+    names = await rig.driver._calls.call(lambda connection: [domain.name() for domain in connection.listAllDomains()])
+    assert names == ["foreign"]
+    await rig.driver._calls.call(lambda connection: connection.lookupByName("foreign").undefine())
+
+
+async def test_nothing_is_left_when_it_is_stopped(tmp_path):
+    host = PrivateLibvirtd(reactor, tmp_path)
+    await host.ensure()
+    rig = libvirt_rig(host)
+    instance = await rig.guest(4)
+    inside = below(host.pid())
+    assert len(inside) >= 3
+    await rig.driver.close()
+    await host.stop()
+    await host.stop()
+    assert [pid for pid in inside if lives(pid)] == []
+    assert host.pid() is None
+    assert str(tmp_path) not in Path("/proc/mounts").read_text()
+    assert (rig.instances / instance).exists()
+    before = host.identity()
+    await host.ensure()  # and it can be had again, with what was defined
+    assert host.identity() != before
+    again = libvirt_rig(host)
+    assert await again.state(name(4)) == (1, False)
+    await again.close()
+    await host.stop()
