@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
+from contextlib import suppress
 from pathlib import Path
 
 from twisted.internet.interfaces import IReactorTime
@@ -33,8 +35,7 @@ class Dnsmasq:
         if self._pid(exactly=True):
             return
         await self.ended()
-        self._files.directory.mkdir(parents=True, exist_ok=True)
-        self._files.directory.chmod(0o755)
+        self._reachable()
         if not self._files.hosts.exists():
             self._write("")
         await self._programs.check(*self._argv)
@@ -66,8 +67,18 @@ class Dnsmasq:
         """Its files go; it must have ended."""
         for path in (self._files.hosts, self._files.leases, self._files.pid):
             path.unlink(missing_ok=True)
-        if self._files.directory.is_dir() and not any(self._files.directory.iterdir()):
+        with suppress(OSError):  # never made, or somebody keeps something there
             self._files.directory.rmdir()
+
+    def _reachable(self) -> None:
+        """The daemon gives up its rights and must find the hosts file without them."""
+        directory = self._files.directory
+        for missing in (path for path in (directory.parent, directory) if not path.exists()):
+            missing.mkdir(parents=True)
+            missing.chmod(0o755)
+        for path in (directory, *directory.parents):
+            if not path.stat().st_mode & stat.S_IXOTH:
+                raise CloudError(Code.STATE_DIRECTORY, f"{path} is closed to others, so that dnsmasq cannot read {directory}")
 
     def _leases(self) -> frozenset[Lease]:
         try:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,8 @@ class LinuxNetwork:
         await self._programs.nft(render_nft.removal(self._shape))
         await machine.leave(self._programs, self._shape.table)
         self._dnsmasq.forget()
+        with suppress(OSError):  # another cloud's is still there, or none was
+            RUNTIME.rmdir()
         self._ports, self._groups, self._rules, self._loaded = (), (), None, None
 
     # -- looking --

@@ -11,10 +11,11 @@ from typing import Any
 
 from twisted.internet.interfaces import IReactorProcess
 
-from cloudcore import process
 from cloudcore.errors import CloudError, Code
+from cloudcore.process.running import Finished, run
 
 SECONDS = 15.0  # none of them waits for anything: an nft load of 1,000 ports takes 0.1 s
+OUTPUT = 64 * 2**20  # bytes; nft lists 1,000 ports in about one MiB
 REFUSALS = (b"Operation not permitted", b"Permission denied", b"permission denied", b"must be root")
 
 
@@ -22,8 +23,8 @@ class Programs:
     def __init__(self, reactor: IReactorProcess, prefix: tuple[str, ...] = ()) -> None:
         self._reactor, self._prefix = reactor, prefix
 
-    async def run(self, *argv: str, stdin: bytes = b"") -> process.Finished:
-        return await process.run(self._reactor, [*self._prefix, *argv], stdin=stdin, timeout=SECONDS)
+    async def run(self, *argv: str, stdin: bytes = b"") -> Finished:
+        return await run(self._reactor, [*self._prefix, *argv], stdin=stdin, timeout=SECONDS, limit=OUTPUT)
 
     async def check(self, *argv: str, stdin: bytes = b"") -> bytes:
         """What it wrote. Raises CloudError: NOT_PERMITTED without the rights, else PROGRAM_FAILED; both name it."""

@@ -25,7 +25,7 @@ def host(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[Any]:
     if request.param == "simulated":
         yield SimulatedHost(tmp_path / "world.json")
         return
-    pretend = PretendHost(tmp_path / "run")
+    pretend = PretendHost()
     try:
         yield pretend
     finally:

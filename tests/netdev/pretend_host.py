@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -74,7 +75,7 @@ class Guest:
 
 
 class PretendHost:
-    def __init__(self, runtime: Path, metadata_port: int = 8775, name: str = "", octet: int = 0) -> None:
+    def __init__(self, metadata_port: int = 8775, name: str = "", octet: int = 0) -> None:
         number = next(NUMBERS)
         self.own_namespace = not name
         self.name = name or f"cc{os.getpid()}-{number}"
@@ -83,12 +84,12 @@ class PretendHost:
                                   metadata_port)  # fmt: skip
         self.guests: list[Guest] = []
         self._sockets: list[socket.socket] = []
-        self._runtime = runtime
+        self.runtime = Path(f"/run/cctest-{self.name}-{number}/files")  # not below pytest's, which is closed to others
         if self.own_namespace:
             run("ip", "netns", "add", self.name)
 
     def driver(self) -> LinuxNetwork:
-        return LinuxNetwork(reactor, self.shape, self._runtime, prefix=("ip", "netns", "exec", self.name))
+        return LinuxNetwork(reactor, self.shape, self.runtime, prefix=("ip", "netns", "exec", self.name))
 
     def port(self, number: int, *groups: str) -> WantedPort:
         address = self.shape.gateway.rpartition(".")[0] + f".{10 + number}"
@@ -141,6 +142,7 @@ class PretendHost:
             for pid in run("ip", "netns", "pids", self.name).split():
                 os.kill(int(pid), 9)
             run("ip", "netns", "del", self.name)
+        shutil.rmtree(self.runtime.parent, ignore_errors=True)
 
 
 def group(name: str, *rules: Rule, members: tuple[str, ...] = (), revision: int = 1) -> Group:
