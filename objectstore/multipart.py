@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cloudcore.signing.heads import raw
@@ -30,7 +30,7 @@ class Named:
 
     number: int
     etag: str
-    checksum: str | None
+    checksums: Mapping[str, str]  # by the element's name
 
 
 def upload_kind(request: Request, algorithm: Algorithm) -> str:
@@ -80,7 +80,8 @@ async def upload_part(store: Store, request: Request) -> Intake:
         part = Part(number, received.size, received.md5, checksum.value, int(store.seconds()), writer.name)
         blob = Blob(writer.name, received.size, received.crcs)
         await store.index.uploads.put_part(upload.id, part, blob)
-        return Answer(200, (("ETag", f'"{part.etag}"'), (checksum.header, checksum.value)))
+        told = received.checksum(request.payload.algorithm or algorithm)  # without it boto3 names none in Complete
+        return Answer(200, (("ETag", f'"{part.etag}"'), (told.header, told.value)))
 
     return Intake((algorithm,), commit)
 
@@ -133,8 +134,8 @@ def read_part(element: Element) -> Named:
     number, etag = element.get("PartNumber") or "", (element.get("ETag") or "").strip('"')
     if not (number.isascii() and number.isdigit() and len(number) < 6) or not is_md5(etag):
         raise Refused("InvalidPart", f"The part '{number}' with ETag '{etag}' is not valid")
-    checksums = [child.text.strip() for child in element.children if child.name.startswith("Checksum")]
-    return Named(int(number), etag.lower(), checksums[0] if checksums else None)
+    checksums = {child.name: child.text.strip() for child in element.children if child.name.startswith("Checksum")}
+    return Named(int(number), etag.lower(), checksums)
 
 
 def is_md5(etag: str) -> bool:
@@ -143,11 +144,11 @@ def is_md5(etag: str) -> bool:
 
 def choose(wanted: Sequence[Named], present: Sequence[Part], upload: Upload) -> list[Part]:
     """Raises InvalidPart, EntityTooSmall."""
-    have = {part.number: part for part in present}
+    have, element = {part.number: part for part in present}, ALGORITHMS[upload.algorithm].element
     chosen = []
     for name in wanted:
         part = have.get(name.number)
-        if part is None or part.etag != name.etag or name.checksum not in (None, part.checksum):
+        if part is None or part.etag != name.etag or name.checksums.get(element, part.checksum) != part.checksum:
             raise Refused("InvalidPart", f"The part {name.number} with ETag '{name.etag}' was not uploaded")
         chosen.append(part)
     for part in chosen[:-1]:

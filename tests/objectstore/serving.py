@@ -85,5 +85,6 @@ async def main(root: str) -> None:
 
 
 if __name__ == "__main__":
-    ensureDeferred(main(sys.argv[1])).addErrback(lambda failure: (failure.printTraceback(), reactor.stop()))
+    ensureDeferred(main(sys.argv[1])).addErrback(lambda failure: (
+        failure.printTraceback(), reactor.callWhenRunning(reactor.stop)))
     reactor.run()
