@@ -1,0 +1,116 @@
+"""What a host's network is to be: ports and groups, the records that say so, and which record changes anything.
+
+A port counts by the generation of its instance, a group by its revision: an older one is a late message and changes
+nothing. A released port leaves a tombstone with its generation, for delete wins: the same or an older generation does
+not bring it back. Groups that no port here needs, neither as its own nor as the peer of a rule, are dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from cloudcore.domain.security_groups import Group
+from cloudcore.netdev.driver import WantedPort
+from cloudcore.rpc import codec
+from cloudcore.rpc.network import Port, ReleasedPort, WantedNetwork
+
+TOMBSTONES = 10_000  # the newest are kept: far more than commands that may be on their way to one host
+
+Record = Port | Group | ReleasedPort
+KINDS: dict[str, type[Any]] = {"port": Port, "group": Group, "released": ReleasedPort}
+WORDS = {kind: word for word, kind in KINDS.items()}
+
+
+class Books:
+    def __init__(self) -> None:
+        self.ports: dict[str, Port] = {}
+        self.groups: dict[str, Group] = {}
+        self._released: dict[str, int] = {}
+        self._owners: dict[str, set[str]] = {}  # address -> instances; more than one is somebody's mistake
+
+    def news(self, request: WantedNetwork) -> list[Record]:
+        """What of a request would change something; groups that nobody here needs do not."""
+        ports = [port for port in request.ports if self.is_news(port)]
+        groups = self.groups | {group.id: group for group in request.groups}
+        needed = _needed([*self.ports.values(), *ports], groups)
+        return [group for group in request.groups if group.id in needed and self.is_news(group)] + ports
+
+    def apply(self, record: Record) -> None:
+        if not self.is_news(record):
+            return
+        if isinstance(record, Group):
+            self.groups[record.id] = record
+            return
+        self._vacate(record.instance)
+        if isinstance(record, Port):
+            self.ports[record.instance] = record
+            self._released.pop(record.instance, None)
+            self._owners.setdefault(record.address, set()).add(record.instance)
+            return
+        self._released.pop(record.instance, None)
+        self._released[record.instance] = record.generation
+        while len(self._released) > TOMBSTONES:
+            del self._released[next(iter(self._released))]
+
+    def is_news(self, record: Record) -> bool:
+        if isinstance(record, Group):
+            known = self.groups.get(record.id)
+            return known is None or (known.revision <= record.revision and known != record)
+        port, buried = self.ports.get(record.instance), self._released.get(record.instance, -1)
+        if isinstance(record, ReleasedPort):
+            return record.generation > buried if port is None else record.generation >= port.generation
+        if port is None:
+            return record.generation > buried
+        return port.generation <= record.generation and port != record
+
+    def _vacate(self, instance: str) -> None:
+        port = self.ports.pop(instance, None)
+        if port is not None:
+            owners = self._owners[port.address]
+            owners.discard(instance)
+            if not owners:
+                del self._owners[port.address]
+
+    def drop_unused(self) -> None:
+        needed = _needed(self.ports.values(), self.groups)
+        self.groups = {id: group for id, group in self.groups.items() if id in needed}
+
+    def at(self, address: str) -> Port | None:
+        """The one port with this address; None when several claim it, for then nobody's word counts."""
+        owners = self._owners.get(address, set())
+        return self.ports[next(iter(owners))] if len(owners) == 1 else None
+
+    def wanted(self) -> tuple[tuple[WantedPort, ...], tuple[Group, ...]]:
+        """For the driver, in an order of its own."""
+        ports = tuple(WantedPort(port.instance, port.mac, port.address, port.tap, port.hostname, port.groups)
+                      for _, port in sorted(self.ports.items()))  # fmt: skip
+        return ports, tuple(group for _, group in sorted(self.groups.items()))
+
+    def records(self) -> Iterator[Record]:
+        """Everything, as a journal would have to say it."""
+        for instance, generation in self._released.items():
+            yield ReleasedPort(instance, generation)
+        yield from self.groups.values()
+        yield from self.ports.values()
+
+    def __len__(self) -> int:
+        return len(self._released) + len(self.groups) + len(self.ports)
+
+
+def _needed(ports: Iterable[Port], groups: Mapping[str, Group]) -> set[str]:
+    """The groups of ports, and those that their rules name as peers."""
+    own = {id for port in ports for id in port.groups}
+    return own | {rule.source_group for id in own & groups.keys() for rule in groups[id].rules if rule.source_group}
+
+
+def packed(record: Record) -> dict[str, Any]:
+    return {WORDS[type(record)]: codec.pack(record)}
+
+
+def unpacked(line: dict[str, Any]) -> Record | None:
+    """None for a kind that a newer release wrote."""
+    for word, content in line.items():
+        if word in KINDS:
+            return codec.unpack(KINDS[word], content)
+    return None
