@@ -54,8 +54,6 @@ class Undeclarable(TypeError):
     """A declaration uses a type that cannot travel; raised at import, not at the first message."""
 
 
-# -- bytes ------------------------------------------------------------------------------------------------------------
-
 STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)  # matches the unterminated too: linear on any input
 NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
@@ -117,8 +115,6 @@ def pack(value: Any) -> Any:
 def unpack(kind: type[T], plain: Any) -> T:
     return coder(kind).unpack(plain, kind.__name__)
 
-
-# -- types ------------------------------------------------------------------------------------------------------------
 
 _coders: dict[Any, Coder] = {}
 
@@ -297,17 +293,16 @@ def _sequence(kind: type, inner: Coder) -> Coder:
 
 
 def _fixed_tuple(inner: tuple[Coder, ...]) -> Coder:
-    def over(side: str) -> Callable[[Any, str], Any]:
-        converts = [getattr(each, side) for each in inner]
-
-        def each(value: Any, path: str) -> tuple[Any, ...]:
+    def over(kind: type, converts: list[Callable[[Any, str], Any]]) -> Callable[[Any, str], Any]:
+        def each(value: Any, path: str) -> Any:
             if not isinstance(value, (list, tuple)) or len(value) != len(converts):
                 raise Malformed(f"{path}: an array of {len(converts)} wanted")
-            return tuple(convert(item, f"{path}[]") for convert, item in zip(converts, value, strict=True))
+            return kind(convert(item, f"{path}[]") for convert, item in zip(converts, value, strict=True))
 
         return each
 
-    return Coder(over("pack"), over("unpack"), ["fixed", *(each.schema for each in inner)])
+    pack, unpack = over(list, [each.pack for each in inner]), over(tuple, [each.unpack for each in inner])
+    return Coder(pack, unpack, ["fixed", *(each.schema for each in inner)])
 
 
 def _dataclass(kind: type) -> Coder:

@@ -70,9 +70,6 @@ class Bus(Protocol):
         """Fires once the bus is responsible for the fact; that nobody reads it is no error."""
 
 
-# -- declaring --------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Terms:
     """What `@call` declares: since which version, the caller's patience in seconds, the errors that travel by code."""
@@ -158,9 +155,6 @@ def fingerprint(contract: Contract[Any]) -> str:
     return hashlib.sha256(orjson.dumps(described, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
 
-# -- calling ----------------------------------------------------------------------------------------------------------
-
-
 def client(contract: Contract[P], bus: Bus, topic: str | None = None) -> P:
     """An object typed as the Protocol whose methods go over the bus.
 
@@ -207,9 +201,6 @@ def _raised(fault: Fault, name: str) -> Exception:
         log.warn("{name} failed on the other side: {reference}", name=name, reference=fault.reference)
         return InternalFault(fault.reference)
     return NotServed(fault.text) if fault.kind == "not-served" else Malformed(fault.text)
-
-
-# -- serving ----------------------------------------------------------------------------------------------------------
 
 
 def dispatcher(contract: Contract[P], service: P, limit: int = LIMIT) -> Callable[[bytes], Deferred[bytes]]:
@@ -268,9 +259,6 @@ def _explain(failure: Failure, head: Request, method: Method) -> bytes:
     else:
         log.failure("{name} failed, {reference}", failure, **named)
     return seal(Answer(head.id, Fault("internal", reference=reference)), None)
-
-
-# -- facts ------------------------------------------------------------------------------------------------------------
 
 
 def publish(bus: Bus, topic: str, fact: Any) -> Deferred[None]:
