@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from cloudcore.api import tagging
@@ -39,8 +39,8 @@ class DescribeImages:
 
 @dataclass(frozen=True, slots=True)
 class RegisterImage:
+    Name: str
     ImageLocation: str | None = None
-    Name: str | None = None
     Description: str | None = None
     Architecture: str = "x86_64"
     RootDeviceName: str = ROOT_DEVICE
@@ -143,9 +143,8 @@ async def register_image(call: Call, asked: RegisterImage) -> Mapping[str, Any] 
         raise CloudError(Code.MISSING_PARAMETER, "The request must contain the parameter ImageLocation")
     if len(location) > LOCATION:
         raise CloudError(Code.BAD_VALUE, f"ImageLocation has at most {LOCATION} characters")
-    name = asked.Name if asked.Name is not None else _derived(location)
-    if not NAME.fullmatch(name):
-        text = f"AMI names have 3 to 128 letters, digits and ( ) [ ] space . / - ' @ _ and this is none: '{name[:128]}'"
+    if not NAME.fullmatch(asked.Name):
+        text = f"AMI names have 3 to 128 letters, digits and ( ) [ ] space . / - ' @ _: '{asked.Name[:128]}' is none"
         raise CloudError(Code.BAD_VALUE, text)
     if asked.Architecture not in ARCHITECTURES:
         raise CloudError(Code.BAD_VALUE, f"Invalid value '{asked.Architecture}' for Architecture")
@@ -156,19 +155,13 @@ async def register_image(call: Call, asked: RegisterImage) -> Mapping[str, Any] 
         inspected = await call.cloud.images.inspect(ImageLocation(location, call.project))
     except BusFault as fault:
         raise CloudError(Code.UNAVAILABLE, "the image worker does not answer") from fault
-    return await call.change(_register, replace(asked, Name=name), inspected, tags)
-
-
-def _derived(location: str) -> str:
-    """From the last part of the location, without .manifest.xml and what no name may hold."""
-    last = location.rstrip("/").rpartition("/")[2].removesuffix(".manifest.xml")
-    return re.sub(r"[^A-Za-z0-9()\[\] ./\-'@_]", "-", last)[:128].ljust(3, "-")
+    return await call.change(_register, asked, inspected, tags)
 
 
 def _register(books: Books, call: Call, asked: RegisterImage, inspected: InspectedImage,
               tags: Mapping[str, str]) -> Outcome:  # fmt: skip
     image = Image(
-        id=new_id("image", call.cloud.random), project=call.project, name=asked.Name or "",
+        id=new_id("image", call.cloud.random), project=call.project, name=asked.Name,
         description=asked.Description or "", location=asked.ImageLocation or "", source=inspected.location,
         sha256=inspected.sha256, size=inspected.size, format=inspected.format, virtual_size=inspected.virtual_size,
         architecture=asked.Architecture, root_device=asked.RootDeviceName, public=False, state="available",

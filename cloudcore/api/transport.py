@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http
@@ -99,6 +99,20 @@ class ApiChannel(http.HTTPChannel):
     maxHeaders = HEADERS
     requestFactory = ApiRequest
 
+    def connectionLost(self, reason: Failure) -> None:
+        self.factory.channels.discard(self)
+        super().connectionLost(reason)
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        self.transport.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        self.loseConnection()
+
+    def drain(self) -> None:
+        """Closes now, or after the answer that is under way."""
+        self.persistent = False
+        if not self.requests:
+            self.loseConnection()
+
 
 class ApiFactory(http.HTTPFactory):
     """What listens: `endpoint.listen(ApiFactory(api, clock))`."""
@@ -108,9 +122,20 @@ class ApiFactory(http.HTTPFactory):
     def __init__(self, api: Api, clock: IReactorTime) -> None:
         super().__init__(timeout=IDLE, reactor=clock)
         self.api = api
+        self.channels: set[ApiChannel] = set()
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        channel: Any = super().buildProtocol(addr)
+        self.channels.add(channel)
+        return channel
 
     def startFactory(self) -> None:
         """No access log, so no clock for its lines either."""
+
+    def stopFactory(self) -> None:
+        """When nobody listens any more: requests under way are answered, idle connections closed."""
+        for channel in list(self.channels):
+            channel.drain()
 
     def log(self, request: http.Request) -> None:
         """Queries hold user data and signatures: they are not written down."""

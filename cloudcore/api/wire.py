@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from botocore.loaders import Loader
@@ -67,6 +68,7 @@ class Wire:
         return Operation(service, name, parse, render)
 
 
+@cache  # a description never changes while we run
 def _model(service: str) -> ServiceModel:
     description = Loader().load_service_model(service, "service-2")
     _strip(description)

@@ -19,7 +19,6 @@ from cloudcore.api.site import Api, Reply
 from cloudcore.auth.memory import MemoryAuthManager
 from cloudcore.domain.images import Image
 from cloudcore.domain.instances import Event, Instance
-from cloudcore.errors import CloudError, Code
 from cloudcore.rpc.compute import ConsoleText, Done, InstanceName
 from cloudcore.rpc.conductor import Heard, Hint
 from cloudcore.rpc.images import ImageLocation, InspectedImage
@@ -80,7 +79,7 @@ class House:
         return self.post(pairs, who, service)
 
     def post(self, pairs: list[tuple[str, str]], who: str = "alice", service: str = "ec2") -> Answer:
-        return Answer(self.send(urlencode(pairs).encode(), who, service))
+        return Answer(self.send(urlencode(pairs, errors="surrogateescape").encode(), who, service))
 
     def send(self, body: bytes, who: str = "alice", service: str = "ec2", region: str = "us-east-2",
              **headers: str) -> Reply:  # fmt: skip
@@ -142,8 +141,9 @@ class Answer:
 
 
 def an_image(id: str, project: str, name: str, public: bool = False) -> Image:
-    return Image(id, project, name, "", f"images/{name}", f"images/{name}", "0" * 64, 1 << 20, "qcow2", 1 << 30, "x86_64",
-                 "/dev/sda1", public, "available", START)  # fmt: skip
+    place = f"images/{name}"
+    return Image(id, project, name, "", place, place, "0" * 64, 1 << 20, "qcow2", 1 << 30, "x86_64", "/dev/sda1",
+                 public, "available", START)  # fmt: skip
 
 
 @pytest.fixture
@@ -169,8 +169,8 @@ def a_house(limits: Mapping[str, int] | None = None) -> Iterator[House]:
         keys[name] = (made[0].id, made[0].secret.reveal())
     cloud = Cloud(
         clock=clock, random=generator.randbytes, database=database, auth=auth, images=beyond, conductor=beyond,
-        compute_of=lambda host: beyond, off_reactor=maybeDeferred, page_secret=b"secret", zones=("us-east-2a", "us-east-2b"),
-        aliases=("home",), **({"limits": limits} if limits else {}))  # fmt: skip
+        compute_of=lambda host: beyond, off_reactor=maybeDeferred, page_secret=b"secret",
+        zones=("us-east-2a", "us-east-2b"), aliases=("home",), **({"limits": limits} if limits else {}))  # fmt: skip
 
     def furnish(books: Books) -> None:
         books.images.insert(an_image(IMAGE, ALICE, "tiny"))
@@ -180,5 +180,3 @@ def a_house(limits: Mapping[str, int] | None = None) -> Iterator[House]:
     yield House(clock, database, beyond, cloud, Api(cloud), keys)
     database.close()
 
-
-__all__ = ["ALICE", "BOB", "IMAGE", "PUBLIC_IMAGE", "START", "Answer", "Beyond", "CloudError", "Code", "House", "a_house"]
