@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import hmac
 import os
 from typing import Any
 
 from twisted.application.service import Service
 
+from cloudcore.api.calls import Cloud
+from cloudcore.api.site import Api
+from cloudcore.api.transport import ApiFactory
 from cloudcore.auth.model import AuthManager
 from cloudcore.conductor.service import Conductor
 from cloudcore.conductor.service import Settings as ConductorSettings
+from cloudcore.config.places import master_key_file
 from cloudcore.daemon import places
 from cloudcore.daemon.ground import Ground, Served
 from cloudcore.daemon.serving import Door
-from cloudcore.domain import policy
+from cloudcore.domain import policy, quotas
 from cloudcore.images.objects import ObjectStore as ImageObjects
 from cloudcore.images.worker import ImageWorker
-from cloudcore.rpc.contract import Bus
+from cloudcore.rpc.compute import COMPUTE
+from cloudcore.rpc.conductor import CONDUCTOR
+from cloudcore.rpc.contract import Bus, client
 from cloudcore.rpc.images import IMAGES
 from cloudcore.scheduler.service import Scheduler
 from cloudcore.store.database import Database
@@ -53,3 +60,27 @@ def conductor(under: Ground, bus: Bus, database: Database[Any]) -> Service:
     settings = ConductorSettings(f"conductor@{under.host}", under.config.cloud.region, configured.concurrency,
                                  configured.sweep)  # fmt: skip
     return Conductor(under.reactor, bus, database, settings, under.failpoint)
+
+
+def api_door(under: Ground, bus: Bus, database: Database[Any], auth: AuthManager) -> Door:
+    config = under.config
+    cloud = Cloud(
+        clock=under.reactor, random=os.urandom, database=database, auth=auth,
+        images=client(IMAGES, bus), conductor=client(CONDUCTOR, bus),
+        compute_of=lambda host: client(COMPUTE, bus, f"{COMPUTE.name}.{host}"),
+        off_reactor=under.in_thread, page_secret=page_secret(under),
+        region=config.cloud.region, zones=(config.cloud.zone,), endpoint=f"{config.api.listen}:{config.api.port}",
+        cidr=config.network.cidr, limits=limits(under), cell=config.cloud.cell,
+    )  # fmt: skip
+    return Door(under.reactor, config.api.listen, config.api.port, ApiFactory(Api(cloud), under.reactor))
+
+
+def page_secret(under: Ground) -> bytes:
+    """The same in every api process, and after every restart: derived from the master key, which all of them have."""
+    return hmac.digest(master_key_file(under.config, under.state).read_bytes(), b"page tokens", "sha256")
+
+
+def limits(under: Ground) -> dict[str, int]:
+    given = under.config.quotas
+    return {quotas.INSTANCES: given.instances, quotas.VCPUS: given.vcpus, quotas.GROUPS: given.security_groups,
+            quotas.RULES: given.rules}  # fmt: skip

@@ -30,7 +30,7 @@ from cloudcore.network.agent import NetworkAgent
 from cloudcore.rpc.compute import COMPUTE
 from cloudcore.rpc.conductor import FACT_SINK, HEARTBEATS
 from cloudcore.rpc.contract import Bus, client, publish
-from cloudcore.rpc.network import NETWORK, Address
+from cloudcore.rpc.network import NETWORK
 from cloudcore.virt import kvm_selftest
 from cloudcore.virt.domain_xml import Machine
 from cloudcore.virt.driver import Capacity, Disks, VirtDriver
@@ -79,7 +79,7 @@ def metadata(ground: Ground, bus: Bus) -> list[Service]:
     here = configured.listen or ("127.0.0.1" if ground.simulated else shape(ground).gateway)
     agent = client(NETWORK, bus, f"{NETWORK.name}.{ground.host}")
     secret = kept_secret(places.metadata_secret(ground.state), os.urandom)
-    site = MetadataSite(ground.reactor, lambda address: agent.lookup(Address(address)), secret)
+    site = MetadataSite(ground.reactor, agent.lookup, secret)
     return [Door(ground.reactor, here, ground.metadata_port, site, freebind=True)]
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-from twisted.internet import reactor
+from typing import Any
 
 from cloudcore.config.model import Config
 from cloudcore.daemon import hosting, places
@@ -15,7 +14,7 @@ from cloudcore.virt.private_libvirtd import PrivateLibvirtd
 PATIENCE = 30.0  # seconds between power button and power off
 
 
-async def stop_guests(config: Config, state: Path) -> int:
+async def stop_guests(reactor: Any, config: Config, state: Path) -> int:
     """Power buttons, then power off; the private libvirtd ends too. How many guests there were.
 
     The journals still say what is wanted: the next start of the cloud runs these guests again, as after a reboot.
@@ -41,7 +40,7 @@ async def power_off(driver: VirtDriver, instances: list[str]) -> None:
         await stopping
 
 
-async def clean(config: Config, state: Path) -> None:
+async def clean(reactor: Any, config: Config, state: Path) -> None:
     """Guests without ceremony, then bridge, tables and DHCP; what lies in the state directory is the caller's."""
     under = ground(reactor, config, state)
     if not under.simulated:
