@@ -85,11 +85,12 @@ class Download(Connection):
         self._buffer: list[bytes] = []
         self._buffered = self._received = 0
         self._busy, self._ended = False, False
+        self._problem: CloudError | Failure | None = None
         self._silence = clock.callLater(SILENCE, self._silent)
         self.done: Deferred[int] = Deferred(self._cancelled)
 
     def dataReceived(self, data: bytes) -> None:
-        if self.done.called:
+        if self.done.called or self._problem is not None:
             return
         self._silence.reset(SILENCE)
         self._received += len(data)
@@ -106,9 +107,11 @@ class Download(Connection):
         if self._silence.active():
             self._silence.cancel()
         whole = reason.check(ResponseDone) is not None and self._expected in (None, self._received)
-        if not whole:
+        if not whole and self._problem is None:
             got = f"{self._received} of {self._expected or 'unknown'} bytes"
-            self._fail(CloudError(Code.UNAVAILABLE, f"the transfer broke off after {got}"))
+            self._problem = CloudError(Code.UNAVAILABLE, f"the transfer broke off after {got}")
+        if self._problem is not None:  # one turn later the connection is back in its pool, or gone
+            self._clock.callLater(0, self._fail, self._problem)
         elif not self._busy and not self.done.called:
             self._flush()
 
@@ -124,7 +127,7 @@ class Download(Connection):
 
     def _taken(self, ignored: object) -> None:
         self._busy = False
-        if self.done.called:
+        if self.done.called or self._problem is not None:
             return
         if self._ended:
             self._flush()
@@ -150,14 +153,18 @@ class Download(Connection):
         self._drop()
 
     def _fail(self, problem: CloudError | Failure) -> None:
-        if not self.done.called:
+        """The connection goes first: whoever hears of the failure may close what it belongs to."""
+        self._problem = problem
+        if not self._ended:
+            self._drop()
+        elif not self.done.called:
             self.done.errback(problem)
-        self._drop()
 
     def _drop(self) -> None:
         if self._silence.active():
             self._silence.cancel()
         if not self._ended and self.transport is not None:
+            self.transport.resumeProducing()
             self.transport.loseConnection()
 
 

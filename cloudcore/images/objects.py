@@ -13,7 +13,8 @@ from typing import Any, BinaryIO
 from twisted.internet.defer import CancelledError
 from twisted.internet.error import ConnectError, ConnectionClosed
 from twisted.internet.error import TimeoutError as ConnectTimeout
-from twisted.web.client import Agent, FileBodyProducer, HTTPConnectionPool, ResponseFailed, readBody
+from twisted.internet.task import Cooperator
+from twisted.web.client import Agent, FileBodyProducer, HTTPConnectionPool, ResponseFailed
 from twisted.web.http_headers import Headers
 
 from cloudcore.errors import CloudError, Code
@@ -24,10 +25,18 @@ from cloudcore.signing.signer import Signer, encoded_path, sign
 LOCATION = re.compile(r"([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(.{1,1024})", re.DOTALL)
 PATIENCE = 30.0  # seconds until the head of an answer
 CONNECT = 10.0
+DOCUMENT = 2**20  # bytes of an answer that is no object
 PROBLEMS = {
     403: (Code.NOT_AUTHORISED, "may not be read"),
     404: (Code.RESOURCE_UNKNOWN, "does not exist"),
 }
+
+
+class Nothing:
+    """Takes bytes and forgets them."""
+
+    def take(self, data: bytes) -> None:
+        pass
 
 
 class ObjectStore:
@@ -37,6 +46,7 @@ class ObjectStore:
         self._reactor, self._endpoint, self._signer, self._in_thread = reactor, endpoint.rstrip("/"), signer, in_thread
         self._pool = HTTPConnectionPool(reactor, persistent=True)
         self._pool.retryAutomatically = False
+        self._cooperator = Cooperator(scheduler=lambda turn: reactor.callLater(0, turn))
         self._agent = Agent(reactor, connectTimeout=CONNECT, pool=self._pool)
 
     async def get(self, location: str, sink: Sink, limit: int, owner: str | None = None) -> int:
@@ -50,17 +60,23 @@ class ObjectStore:
 
     async def size(self, location: str, owner: str | None = None) -> int:
         response = await self._request("HEAD", location, owner)
-        await readBody(response)
+        await self._drain(response)
         length = response.headers.getRawHeaders("content-length", ["0"])[0]
         return int(length)
 
     async def put(self, location: str, path: Path, sha256: str, owner: str | None = None) -> None:
         with path.open("rb") as file:
             response = await self._request("PUT", location, owner, file, sha256)
-            await readBody(response)
+            await self._drain(response)
 
     async def close(self) -> None:
         await self._pool.closeCachedConnections()
+
+    async def _drain(self, response: Any) -> None:
+        """Error documents are read, so that the connection can be used again; what they say is in the status too."""
+        download = Download(self._reactor, self._in_thread, Nothing(), None, DOCUMENT)
+        response.deliverBody(download)
+        await download.done
 
     async def _request(
         self, method: str, location: str, owner: str | None, body: BinaryIO | None = None, sha256: str = EMPTY_BODY
@@ -71,7 +87,7 @@ class ObjectStore:
         if owner is not None:
             headers["x-amz-expected-bucket-owner"] = owner
         signed = sign(Head(method, path, "", headers), self._signer, self._reactor.seconds(), sha256)
-        producer = FileBodyProducer(body, self._reactor) if body is not None else None
+        producer = FileBodyProducer(body, self._cooperator, 2**18) if body is not None else None
         asked = self._agent.request(
             method.encode(), (self._endpoint + path).encode("ascii"),
             Headers({name: [value] for name, value in signed.items() if name != "host"}), producer,
@@ -85,7 +101,7 @@ class ObjectStore:
         except (ConnectError, ConnectionClosed, ConnectTimeout, ResponseFailed, TimeoutError) as problem:
             raise CloudError(Code.UNAVAILABLE, f"the object store does not answer: {problem}") from problem
         if response.code != 200:
-            await readBody(response)
+            await self._drain(response)
             code, text = PROBLEMS.get(response.code, (Code.UNAVAILABLE, f"cannot be had now ({response.code})"))
             raise CloudError(code, f"{location} {text}")
         return response
