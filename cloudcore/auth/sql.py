@@ -136,14 +136,14 @@ class Accounts:
     def projects(self) -> list[Project]:
         return [Project(*row) for row in self._connection.execute(sa.select(projects).order_by(projects.c.name))]
 
-    def project_id(self, name: str) -> str:
+    def _project_id(self, name: str) -> str:
         found = self._connection.scalar(sa.select(projects.c.id).where(projects.c.name == name))
         if found is None:
             raise rules.project_unknown(name)
         return found
 
     def remove_project(self, name: str) -> None:
-        gone = self.project_id(name)
+        gone = self._project_id(name)
         self._connection.execute(sa.delete(grants).where(grants.c.project_id == gone))
         try:
             self._connection.execute(sa.delete(projects).where(projects.c.id == gone))
@@ -160,22 +160,22 @@ class Accounts:
     def users(self) -> list[User]:
         return [User(*row) for row in self._connection.execute(sa.select(users).order_by(users.c.name))]
 
-    def user_id(self, name: str) -> str:
+    def _user_id(self, name: str) -> str:
         found = self._connection.scalar(sa.select(users.c.id).where(users.c.name == name))
         if found is None:
             raise rules.user_unknown(name)
         return found
 
     def set_user_enabled(self, name: str, enabled: bool) -> None:
-        self._connection.execute(sa.update(users).where(users.c.id == self.user_id(name)).values(enabled=enabled))
+        self._connection.execute(sa.update(users).where(users.c.id == self._user_id(name)).values(enabled=enabled))
 
     def remove_user(self, name: str) -> None:
-        self._connection.execute(sa.delete(users).where(users.c.id == self.user_id(name)))  # keys and grants cascade
+        self._connection.execute(sa.delete(users).where(users.c.id == self._user_id(name)))  # keys and grants cascade
 
     def grant_row(self, user: str, role: str, project: str | None) -> dict[str, str]:
         rules.check_role(role)
-        where = rules.EVERYWHERE if project is None else self.project_id(project)
-        return {"user_id": self.user_id(user), "project_id": where, "role": role}
+        where = rules.EVERYWHERE if project is None else self._project_id(project)
+        return {"user_id": self._user_id(user), "project_id": where, "role": role}
 
     def grant(self, row: dict[str, str]) -> None:
         self._connection.execute(INSERT_IGNORE[self._connection.dialect.name](grants).values(row)
@@ -186,19 +186,20 @@ class Accounts:
 
     def grants(self, user: str) -> list[RoleGrant]:
         mine = sa.select(grants.c.user_id, grants.c.project_id, grants.c.role).where(
-            grants.c.user_id == self.user_id(user)).order_by(grants.c.project_id, grants.c.role)
+            grants.c.user_id == self._user_id(user)).order_by(grants.c.project_id, grants.c.role)
         return [RoleGrant(user_id, project_id or None, role) for user_id, project_id, role
                 in self._connection.execute(mine)]
 
     def add_key(self, user: str, project: str, access_key: str, sealed: str) -> AccessKey:
-        made = AccessKey(access_key, Secret(sealed), self.user_id(user), self.project_id(project), created=self._now())
+        owner, where = self._user_id(user), self._project_id(project)
+        made = AccessKey(access_key, Secret(sealed), owner, where, created=self._now())
         row = {"id": made.id, "secret": sealed, "user_id": made.user_id, "project_id": made.project_id,
                "enabled": True, "created": made.created}
         self._insert(access_keys, row, rules.key_duplicate(access_key))
         return made
 
     def keys(self, user: str) -> list[AccessKey]:
-        mine = sa.select(access_keys).where(access_keys.c.user_id == self.user_id(user)).order_by(
+        mine = sa.select(access_keys).where(access_keys.c.user_id == self._user_id(user)).order_by(
             access_keys.c.created, access_keys.c.id)
         return [AccessKey(row.id, Secret(row.secret), row.user_id, row.project_id, row.enabled, row.created)
                 for row in self._connection.execute(mine)]

@@ -157,7 +157,8 @@ def build_tiny(clock: Any, folder: Path, shown: Step) -> Path:
     """The tiny guest as one bootable disk; built once for each folder. Called in a thread beside the reactor."""
     shown.says("Debian's kernel, busybox, dropbear")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    file: Path = blockingCallFromThread(clock, lambda: tiny_image.build(clock, folder))
+    build: Any = tiny_image.build
+    file: Path = blockingCallFromThread(clock, build, clock, folder)
     shown.result = str(file)
     return file
 

@@ -22,7 +22,10 @@ SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # 
 
 
 def missing_programs() -> list[str]:
-    path = os.environ.get("PATH", "") + ":" + SYSTEM_PATH
+    return absent(os.environ.get("PATH", "") + ":" + SYSTEM_PATH)
+
+
+def absent(path: str) -> list[str]:
     return [program for program in PROGRAMS if shutil.which(program, path=path) is None]
 
 
@@ -43,7 +46,7 @@ def with_driver(config: Config, state: Path, wanted: str | None) -> Config:
         raise Refusal(Code.BAD_COMBINATION, f"the state in {state} was made with the driver '{kept}', not '{driver}'",
                       f"--driver {kept}    or another directory: --state DIR")
     if driver == "libvirt":
-        check_hypervisor()
+        check_hypervisor(missing_programs() + [f"python3-{name}" for name in missing_modules()], os.geteuid() == 0)
     return replace(config, compute=replace(config.compute, driver=driver))
 
 
@@ -59,13 +62,12 @@ def record(state: Path, driver: str) -> None:
         (state / "driver").write_text(driver + "\n")
 
 
-def check_hypervisor() -> None:
+def check_hypervisor(missing: list[str], is_root: bool) -> None:
     """Raises NO_HYPERVISOR or NOT_PERMITTED with both ways out."""
-    missing = missing_programs() + [f"python3-{name}" for name in missing_modules()]
     if missing:
         raise Refusal(Code.NO_HYPERVISOR, f"real guests need what is not installed: {', '.join(missing)}",
                       "make setup    or, without guests: --driver simulated", status=FAILED)
-    if os.geteuid() != 0:
+    if not is_root:
         raise Refusal(Code.NOT_PERMITTED, "real guests need root: a bridge, nftables and libvirt",
                       "sudo bin/cloudcore up    or, without guests: --driver simulated", status=FAILED)
 
