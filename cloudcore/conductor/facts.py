@@ -1,7 +1,7 @@
 """What hosts report, and what follows from it. Facts carry the agent's epoch and the instance's generation: an older
 agent is not believed, and an older generation tells of what nobody wants any more.
 
-Most facts come by themselves. `ask` is the second way, for a fact that was lost with whoever heard it: an agent that has
+Most come by themselves. `ask` is the second way, for a fact that was lost with whoever heard it: an agent that has
 been told again is asked what there is.
 """
 

@@ -1,7 +1,7 @@
 """Where a test may kill the conductor: before and after every transaction and every message that it sends.
 
-`failpoint(name)` is a constructor argument. In a cloud in earnest it does nothing; under test it may end the process, or
-raise a BaseException, which nothing here takes for an error of the step.
+`failpoint(name)` is a constructor argument. In a cloud in earnest it does nothing; under test it may end the process or
+raise CancelledError, which nothing here takes for an error of the step.
 """
 
 from __future__ import annotations

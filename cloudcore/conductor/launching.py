@@ -52,8 +52,8 @@ async def place(means: Means, step: Step) -> Step | None:
 
 
 def claim(books: Books, step: Step, hosts: tuple[str, ...]) -> Step | None:
-    """Room on the first of these hosts that still has it, an address, the membership of its groups, the next step; in one
-    transaction. None when every one of the hosts is full by now."""
+    """Room on the first of these hosts that still has it, an address, the membership of its groups, the next step: in
+    one transaction. None when every one of the hosts is full by now."""
     instance = current(books, step)
     demand = Demand(instance.vcpus, instance.memory_mib, instance.disk_gib)
     host = next((name for name in hosts if books.hosts.claim(instance.id, name, demand)), None)

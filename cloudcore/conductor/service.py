@@ -128,14 +128,10 @@ class Conductor(Service):
         task.addErrback(self._failed).addBoth(lambda nothing: self._tasks.discard(task))
 
     def _failed(self, failure: Failure) -> None:
-        if failure.check(CancelledError):
-            return
         if failure.check(CloudError):
             log.warn("{problem}", problem=str(failure.value))
-        elif isinstance(failure.value, Exception):
+        elif not failure.check(CancelledError):
             log.failure("what hosts told could not be kept", failure)
-        else:
-            log.critical("the conductor was killed")
 
 
 def heard(books: Books, beats: list[Heartbeat]) -> list[Heartbeat]:

@@ -114,10 +114,7 @@ class Worker:
         """Not even the end could be written: the lease will expire."""
         if failure.check(CancelledError, Superseded, CloudError):
             return
-        if isinstance(failure.value, Exception):
-            log.failure("{kind} of {subject}", failure, kind=step.kind, subject=step.subject)
-        else:
-            log.critical("{kind} of {subject} was killed", kind=step.kind, subject=step.subject)
+        log.failure("{kind} of {subject}", failure, kind=step.kind, subject=step.subject)
 
     def _renew(self) -> None:
         if self._under_way:
@@ -138,12 +135,8 @@ class Worker:
         task.addErrback(self._failed).addBoth(lambda nothing: self._tasks.discard(task))
 
     def _failed(self, failure: Failure) -> None:
-        if failure.check(CancelledError, CloudError):
-            return
-        if isinstance(failure.value, Exception):
+        if not failure.check(CancelledError, CloudError):
             log.failure("the conductor's own work failed", failure)
-        else:
-            log.critical("the conductor was killed")
 
 
 def after_problem(step: Step, problem: Exception):  # type: ignore[no-untyped-def]

@@ -1,4 +1,4 @@
-"""A whole control plane in one thread: loopback bus, simulated clock, SQLite in memory, and hosts that do as they are told.
+"""A whole control plane in one thread: loopback bus, simulated clock, SQLite in memory, hosts that do as they are told.
 
 `World().launch(...)` writes what the api writes; `world.run(seconds)` lets time pass.
 """
@@ -72,8 +72,8 @@ class FakeHost:
         world.bus.serve(f"network.{name}", dispatcher(NETWORK, self.network))
 
     def beat(self) -> None:
-        publish(self.world.bus, HEARTBEATS, Heartbeat(
-            self.name, self.epoch, "cell1", "zone-a", 64, self.memory_mib, 1000, "simulated", len(self.guests)))  # fmt: skip
+        publish(self.world.bus, HEARTBEATS, Heartbeat(self.name, self.epoch, "cell1", "zone-a", 64, self.memory_mib, 1000,
+                                                      "simulated", len(self.guests)))  # fmt: skip
 
     def ensure(self, request: WantedGuest) -> Deferred[Taken]:
         if self.deaf:
@@ -114,9 +114,16 @@ class FakeHost:
     def tell(self, instance: str, generation: int, change: str, reason: str = "") -> None:
         if self.mute:
             return
-        fact = GuestFact(instance, generation, change, next(self._sequence), reason)
-        sink = client(FACT_SINK, self.world.bus)
-        sink.report(Facts(self.name, self.epoch, (fact,))).addErrback(lambda failure: None)
+        self._report(Facts(self.name, self.epoch, (GuestFact(instance, generation, change, next(self._sequence), reason),)))
+
+    def _report(self, facts: Facts) -> None:
+        """Again every five seconds until it is acknowledged."""
+
+        def unheard(result: object) -> None:
+            if not getattr(result, "known", False) and facts.epoch == self.epoch:
+                self.world.clock.callLater(5.0, self._report, facts)
+
+        client(FACT_SINK, self.world.bus).report(facts).addBoth(unheard)
 
     def power_off_inside(self, instance: str) -> None:
         generation = self.guests[instance].generation
@@ -226,14 +233,15 @@ class World:
         number = next(self._numbers)
         values: dict[str, object] = {
             "id": f"i-{number:017x}", "project": PROJECT, "reservation": f"r-{number:017x}", "launch_index": 0,
-            "cell": "cell1", "image": IMAGE.id, "instance_type": "t3.nano", "vcpus": 1, "memory_mib": 128, "disk_gib": 1,
-            "zone": None, "key_name": None, "state": State.PENDING, "generation": 1, "created": self.clock.seconds(),
+            "cell": "cell1", "image": IMAGE.id, "instance_type": "t3.nano", "vcpus": 1, "memory_mib": 128,
+            "disk_gib": 1, "zone": None, "key_name": None, "state": State.PENDING, "generation": 1, "created": self.clock.seconds(),
             "mac": f"06:00:00:00:{number >> 8:02x}:{number & 255:02x}",
         }  # fmt: skip
         return Instance(**(values | changes))  # type: ignore[arg-type]
 
     def request(self, instance: str, event: Event, hint: bool = True) -> None:
-        self.hint(self.store.run(requested, instance, event) if hint else self.store.run(requested, instance, event) and None)
+        operation = self.store.run(requested, instance, event)
+        self.hint(operation if hint else None)
 
     def hint(self, operation: str | None) -> None:
         if operation is not None:

@@ -68,7 +68,8 @@ def an_instance(number=1, **changes):
     values = {
         "id": f"i-{number:017x}", "project": PROJECT, "reservation": "r-1", "launch_index": 0, "cell": "cell1",
         "image": "ami-1", "instance_type": "t3.nano", "vcpus": 1, "memory_mib": 128, "disk_gib": 1, "zone": None,
-        "key_name": None, "state": State.PENDING, "generation": 1, "created": 1.0, "mac": f"06:00:00:00:00:{number:02x}",
+        "key_name": None, "state": State.PENDING, "generation": 1, "created": 1.0,
+        "mac": f"06:00:00:00:00:{number:02x}",
     }  # fmt: skip
     return Instance(**(values | changes))
 

@@ -33,7 +33,9 @@ def test_prefixes_name_one_kind_each():
     assert len(KINDS) == len(PREFIXES)
 
 
-@pytest.mark.parametrize("text", ["", "i-", "i-123", "i-0123456789abcdeF0", "x-0123456789abcdef0", "i-0123456789abcdef0\n"])
+@pytest.mark.parametrize(
+    "text", ["", "i-", "i-123", "i-0123456789abcdeF0", "x-0123456789abcdef0", "i-0123456789abcdef0\n"]
+)
 def test_what_is_no_id_names_nothing(text):
     assert kind_of(text) is None
 
