@@ -93,7 +93,7 @@ class Cloud:
         os.kill(endpoints["pid"], signal.SIGKILL)
 
     def remove(self) -> None:
-        self.run("down", "--instances", "stop", "--purge", check=False)
+        self.run("down", "--purge", "--confirm", socket.gethostname(), check=False)
         shutil.rmtree(self.state, ignore_errors=True)
 
 
