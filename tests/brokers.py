@@ -1,7 +1,7 @@
 """Private servers for tests: RabbitMQ on free ports of 127.0.0.1, with its own epmd, cookie, database and logs.
 
-Debian's wrapper wants user rabbitmq and the system's directories; the script of the versioned directory takes everything
-from its environment and runs as whoever runs the tests. Both processes are ours by pid, so both end with us.
+Debian's wrapper wants user rabbitmq and the system's directories; the script of the versioned directory takes
+everything from its environment and runs as whoever runs the tests. Both processes are ours by pid, so both end with us.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The bus of the all-in-one: no broker, yet every body arrives on a later turn, whole, or not at all.
 
-Nothing aliased or mutable crosses, since bodies are bytes, and the order of events resembles the real one. `faults` is the
-seam through which a test or the simulator drops, doubles or delays messages: it answers with the delays at which to
+Nothing aliased or mutable crosses, since bodies are bytes, and the order of events resembles the real one. `faults` is
+the seam through which a test or the simulator drops, doubles or delays messages: it answers with the delays at which to
 deliver. A deadline is checked at delivery, as the broker does it: a message that waited longer is never executed.
 """
 

@@ -6,7 +6,7 @@ import re
 
 from cloudcore.rpc.faults import TooLarge
 
-TOPIC = re.compile(r"[A-Za-z0-9._-]{1,200}", re.ASCII)  # no '*' and '#', wildcards of AMQP; with a prefix under 255 bytes
+TOPIC = re.compile(r"[A-Za-z0-9._-]{1,200}", re.ASCII)  # without AMQP's wildcards, below its 255 bytes
 
 
 def check(topic: str, body: bytes = b"", limit: int = 0) -> str:

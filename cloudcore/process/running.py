@@ -1,7 +1,8 @@
 """Running one program to its end: argument list, bounded output, a deadline, and nothing of our environment but PATH.
 
-No shell ever sees an argument. Standard output and error are kept up to a limit, so that a program gone mad costs it and
-not us; what exceeds the limit ends the program. A cancelled or timed-out run is killed, and nobody waits for what it left behind.
+No shell ever sees an argument. Standard output and error are kept up to a limit, so that a program gone mad costs it
+and not us; what exceeds the limit ends the program. A cancelled or timed-out run is killed, and nobody waits for what
+it left behind.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ def run(
 ) -> Deferred[Finished]:  # fmt: skip
     """`argv[0]` is a path or a name in PATH; `env` adds to ENVIRONMENT. Whatever the status, it fires with Finished.
 
-    Raises CloudError(PROGRAM_FAILED) where there is no status: the program cannot be started, took longer than `timeout`
-    seconds, or wrote more than `limit` bytes.
+    Raises CloudError(PROGRAM_FAILED) where there is no status: the program cannot be started, took longer than
+    `timeout` seconds, or wrote more than `limit` bytes.
     """
     protocol = _Running(argv[0], stdin, limit)
     try:

@@ -1,9 +1,10 @@
 """A child process kept alive: started with us, started again with back-off when it ends, ended with us.
 
 Each child leads a session of its own, so that Ctrl-C at our terminal reaches us alone, and asks the kernel for SIGTERM
-should we die first. A *detached* child is the other way round: it survives us (guests need their addresses while cloudcore
-restarts), writes to a file, and is found again by its pid file. That file holds the process's start time and argument
-list beside the pid, since pids are used again: we only ever adopt, and signal, the very process that we started.
+should we die first. A *detached* child is the other way round: it survives us (guests need their addresses while
+cloudcore restarts), writes to a file, and is found again by its pid file. That file holds the process's start time and
+argument list beside the pid, since pids are used again: we only ever adopt, and signal, the very process that we
+started.
 """
 
 from __future__ import annotations

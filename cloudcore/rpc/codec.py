@@ -1,11 +1,12 @@
 """Frozen dataclasses to JSON and back, from their type hints, compiled once per class.
 
-Both directions check: what is written is what the reader will accept, so a mistake shows at the sender, and with the path
-of the field. Readers ignore fields they do not know and take the default of a field that is missing; hence a minor
+Both directions check: what is written is what the reader will accept, so a mistake shows at the sender, and with the
+path of the field. Readers ignore fields they do not know and take the default of a field that is missing; hence a minor
 version may add fields with defaults. Nothing here can run code or build a class that a declaration does not name.
 
-A type is bool, int (64 bits), float (finite), str, bytes (base64), Enum (its value), Literal, Optional, Any (plain JSON),
-tuple[X, ...], tuple[X, Y], list[X], dict[str, X], frozenset[X] (sorted), a NewType, a dataclass of these, or one of TEXTS.
+A type is bool, int (64 bits), float (finite), str, bytes (base64), Enum (its value), Literal, Optional, Any (plain
+JSON), tuple[X, ...], tuple[X, Y], list[X], dict[str, X], frozenset[X] (sorted), a NewType, a dataclass of these, or one
+of TEXTS.
 """
 
 from __future__ import annotations

@@ -18,10 +18,10 @@
     bus.serve("compute.h1", dispatcher(COMPUTE, service))
     rebooted = await client(COMPUTE, bus, "compute.h1").reboot(Reboot("i-1", 7))
 
-A contract's topic is its name; what one host serves is `f"{name}.{host}"`. Minor versions only add: a method with its own
-`since`, a field with a default. A major version is another contract under another name (`compute2`), served beside the
-old one. Only declared methods can be reached, and only declared errors travel by code; whatever else a service raises is
-logged under a reference, and the caller gets `InternalFault(reference)`.
+A contract's topic is its name; what one host serves is `f"{name}.{host}"`. Minor versions only add: a method with its
+own `since`, a field with a default. A major version is another contract under another name (`compute2`), served beside
+the old one. Only declared methods can be reached, and only declared errors travel by code; whatever else a service
+raises is logged under a reference, and the caller gets `InternalFault(reference)`.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from typing import Any, Generic, Protocol, TypeVar, cast, get_args, get_origin, 
 from uuid import uuid4
 
 import orjson
-from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred
-from twisted.logger import Logger
+from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred, succeed
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from cloudcore.errors import CloudError, Code
 from cloudcore.rpc import codec
 from cloudcore.rpc.codec import LIMIT, Undeclarable
-from cloudcore.rpc.envelope import Answer, Fault, Request, Told, Version, acting_for, origin, seal, unseal
+from cloudcore.rpc.envelope import Answer, Fault, FaultKind, Request, Told, Version, acting_for, origin, seal, unseal
 from cloudcore.rpc.faults import BusFault, InternalFault, Malformed, NotServed, PastDeadline, TooLarge
 
 log = Logger()
@@ -50,7 +50,8 @@ TERMS = "__call_terms__"
 
 
 class Bus(Protocol):
-    """What carries messages. Bodies are opaque; topics are [A-Za-z0-9._-]{1,200}. It is also a Service (start, stop)."""
+    """What carries messages. Bodies are opaque; topics are [A-Za-z0-9._-]{1,200}. It is also a Service (start,
+    stop)."""
 
     def serve(self, topic: str, handler: Callable[[bytes], Deferred[bytes]]) -> Deferred[None]:
         """Answer the commands of a topic; several that serve one topic, here or elsewhere, share the commands.
@@ -207,19 +208,20 @@ def dispatcher(contract: Contract[P], service: P, limit: int = LIMIT) -> Callabl
     """A handler for `bus.serve`: reads, checks, performs, answers; fails only with PastDeadline."""
 
     def handle(raw: bytes) -> Deferred[bytes]:
-        head: Request | None = None
         try:
             head, body = unseal(Request, raw, limit)
+        except Malformed as problem:
+            return succeed(_refuse("", problem))
+        try:
             method = _served(contract, head)
             request = codec.coder(method.request).unpack(body, f"{contract.name}.{method.name}")
         except PastDeadline:
             return fail(Failure())
         except BusFault as problem:
-            return maybeDeferred(_refuse, head.id if head else "", problem)
+            return succeed(_refuse(head.id, problem))
         with acting_for(head.origin):
             done = maybeDeferred(getattr(service, method.name), request)
-        done.addCallback(lambda reply: _answer(head.id, method, reply, limit))
-        return done.addErrback(_explain, head, method)
+        return done.addCallback(_answer, head, method, limit).addErrback(_explain, head, method)
 
     return handle
 
@@ -236,12 +238,12 @@ def _served(contract: Contract[Any], head: Request) -> Method:
     return method
 
 
-def _answer(id: str, method: Method, reply: Any, limit: int) -> bytes:
-    return seal(Answer(id), codec.coder(method.reply).pack(reply, method.name), limit)
+def _answer(reply: Any, head: Request, method: Method, limit: int) -> bytes:
+    return seal(Answer(head.id), codec.coder(method.reply).pack(reply, method.name), limit)
 
 
 def _refuse(id: str, problem: BusFault) -> bytes:
-    kind = "not-served" if isinstance(problem, NotServed) else "malformed"
+    kind: FaultKind = "not-served" if isinstance(problem, NotServed) else "malformed"
     log.warn("a command was refused: {problem}", problem=str(problem))
     return seal(Answer(id, Fault(kind, text=str(problem)[:500])), None)
 
@@ -257,7 +259,7 @@ def _explain(failure: Failure, head: Request, method: Method) -> bytes:
     if isinstance(problem, (CloudError, BusFault, CancelledError)):  # no bug in code, so no traceback; still a surprise
         log.error("{name} failed, {reference}: {problem!r}", problem=problem, **named)
     else:
-        log.failure("{name} failed, {reference}", failure, **named)
+        log.failure("{name} failed, {reference}", failure, LogLevel.critical, **named)
     return seal(Answer(head.id, Fault("internal", reference=reference)), None)
 
 

@@ -22,6 +22,7 @@ from cloudcore.rpc.codec import LIMIT
 from cloudcore.rpc.faults import Malformed
 
 Version = tuple[int, int]  # major, minor
+FaultKind = Literal["declared", "internal", "malformed", "not-served"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class Request:
 class Fault:
     """Why there is no value. `text` is safe to show; `code` is a CloudError's; `reference` stands in both logs."""
 
-    kind: Literal["declared", "internal", "malformed", "not-served"]
+    kind: FaultKind
     text: str = ""
     code: str = ""
     reference: str = ""

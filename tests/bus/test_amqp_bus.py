@@ -1,4 +1,5 @@
-"""The AMQP bus when the broker fails, refuses or stalls. What it does on good days is in tests/contracts/test_bus.py."""
+"""The AMQP bus when the broker fails, refuses or stalls. What it does on good days is in
+tests/contracts/test_bus.py."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ async def test_a_program_that_does_not_read_its_input_is_no_error() -> None:
 
 
 async def test_only_our_small_environment_is_passed_on() -> None:
-    os.environ["AWS_SECRET_ACCESS_KEY"] = "must not leak"
+    os.environ["AWS_SECRET_ACCESS_KEY"] = "must not leak"  # noqa: S105
     try:
         printed = (await run(reactor, ["env"], env={"EXTRA": "1"})).stdout.decode()
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum, IntEnum
@@ -121,18 +122,18 @@ def test_a_damaged_value_is_read_or_refused_and_nothing_else(guest: Guest, data:
     try:
         read = unpack(Guest, plain)
     except Malformed as problem:
-        assert f"Guest.{name}" in str(problem)
+        refused = str(problem)
     else:
         assert type(read) is Guest
+        return
+    assert f"Guest.{name}" in refused
 
 
 @given(st.binary(max_size=300) | st.text(alphabet='[]{}":,\\ 0an', max_size=300).map(str.encode))
 def test_any_bytes_are_read_or_refused_and_nothing_else(raw: bytes) -> None:
     for kind in (Guest, Loose, Tree):
-        try:
+        with suppress(Malformed):
             decode(kind, raw)
-        except Malformed:
-            pass
 
 
 def test_the_wire_form_is_plain_to_read() -> None:
@@ -214,7 +215,7 @@ def test_what_json_cannot_say_is_refused(bad: Any) -> None:
 
 
 def test_a_string_enum_in_a_string_field_travels_as_its_value() -> None:
-    class Word(str, Enum):
+    class Word(str, Enum):  # noqa: UP042  (StrEnum would print as its value by itself)
         ONE = "one"
 
     assert encode(Nic(Word.ONE)) == b'{"mac":"one","address":null,"ports":[]}'

@@ -1,8 +1,8 @@
 """The bus between processes, over RabbitMQ. Declarations and consumers are in `consumers`, the wire in `client`.
 
-Answers come by RabbitMQ's direct reply-to: no queue to declare, and an address that only the server of the command knows.
-A command carries its deadline as expiration, so the broker drops what waited too long. Servers acknowledge after the
-answer: when one dies, another gets the command. Facts are confirmed by the broker before `tell` fires.
+Answers come by RabbitMQ's direct reply-to: no queue to declare, and an address that only the server of the command
+knows. A command carries its deadline as expiration, so the broker drops what waited too long. Servers acknowledge after
+the answer: when one dies, another gets the command. Facts are confirmed by the broker before `tell` fires.
 """
 
 from __future__ import annotations
@@ -232,7 +232,7 @@ class AmqpBus(Service):
         except ChannelTimeout:
             raise
         except ChannelClosed as problem:
-            self.log.error("the broker refuses {topic}: {problem}", topic=consumer.topic, problem=problem)
+            self.log.warn("the broker refuses {topic}: {problem}", topic=consumer.topic, problem=problem)
             if consumer.live.called:
                 self._try_again(client, consumer)
             else:
@@ -270,7 +270,12 @@ class AmqpBus(Service):
 
     def _settle(self, waiting: Deferred[Any], result: Any) -> None:
         """On a turn of its own: whoever waits may stop the bus, and must not do so from within the bus's own steps."""
-        self._reactor.callLater(0, lambda: waiting.called or waiting.callback(result))  # a Failure too
+
+        def settle() -> None:
+            if not waiting.called:
+                waiting.callback(result)  # a Failure too
+
+        self._reactor.callLater(0, settle)
 
     async def _stop(self) -> None:
         for call in self._again:
@@ -278,8 +283,9 @@ class AmqpBus(Service):
         self._again.clear()
         client = self._connection.client
         try:
-            for consumer in self._consumers if client else ():
-                await consumer.detach(client)
+            if client:
+                for consumer in self._consumers:
+                    await consumer.detach(client)
             if self._busy and client:
                 self._idle = Deferred()
                 await self._idle.addTimeout(DRAIN, self._reactor)

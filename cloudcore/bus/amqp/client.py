@@ -169,15 +169,15 @@ class Client(txamqp.protocol.AMQClient):
             while end - at >= 8:
                 kind, channel, length = FRAME_HEAD.unpack_from(raw, at)
                 if length > self.MAX_LENGTH:
-                    raise ValueError(f"a frame of {length} bytes")
+                    raise ValueError(f"a frame of {length} bytes")  # noqa: TRY301
                 stop = at + 7 + length
                 if stop >= end:
                     break
                 if raw[stop] != 206:
-                    raise ValueError("a frame without its end mark")
+                    raise ValueError("a frame without its end mark")  # noqa: TRY301
                 self._frame(kind, channel, raw, at, stop)
                 at = stop + 1
-        except (ValueError, LookupError, struct.error, RecursionError, AttributeError, EOFError) as problem:
+        except (ValueError, LookupError, struct.error, RecursionError) as problem:
             at = end
             self._garbage(Failure(problem))
         finally:
@@ -212,7 +212,11 @@ class Client(txamqp.protocol.AMQClient):
     def _cold(self, channel: int, raw: bytes) -> None:
         """txAMQP makes a channel of any number it hears of; we only want those we opened."""
         if channel in self.channels or not channel:
-            self.process_frame(self._unpack_frame(raw)).addErrback(self._garbage)
+            try:
+                method = self._unpack_frame(raw)
+            except Exception as problem:  # txAMQP's decoder raises whatever comes first
+                raise ValueError(f"a method frame that cannot be read: {problem!r}") from None
+            self.process_frame(method).addErrback(self._garbage)
         elif METHOD_ID.unpack_from(raw, 7)[0] == CLOSE_CHANNEL_OK:
             self._retired.discard(channel)
 

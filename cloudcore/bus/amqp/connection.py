@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
 from twisted.application.internet import backoffPolicy
@@ -56,7 +57,7 @@ class Broker:
             tls, authority,
         )  # fmt: skip
 
-    def endpoint(self, reactor: object) -> IStreamClientEndpoint:
+    def endpoint(self, reactor: Any) -> IStreamClientEndpoint:
         plain = HostnameEndpoint(reactor, self.host, self.port, timeout=5)
         if not self.tls:
             return plain
@@ -70,7 +71,7 @@ class ClientFactory(Factory):
     def __init__(self, vhost: str, heartbeat: int, clock: IReactorTime) -> None:
         self.vhost, self.heartbeat, self.clock, self.spec = vhost, heartbeat, clock, load_spec()
 
-    def buildProtocol(self, address: IAddress) -> Client:
+    def buildProtocol(self, address: IAddress | None) -> Client:
         return Client(Delegate(self.heartbeat), vhost=self.vhost, spec=self.spec, clock=self.clock)
 
 
@@ -80,7 +81,7 @@ class Connection(Service):
     log = Logger()
 
     def __init__(
-        self, reactor: object, broker: Broker, prepare: Callable[[Client], Awaitable[None]],
+        self, reactor: Any, broker: Broker, prepare: Callable[[Client], Awaitable[None]],
         lost: Callable[[], None], heartbeat: int = HEARTBEAT,
     ) -> None:  # fmt: skip
         self._reactor, self._broker, self._prepare, self._lost = reactor, broker, prepare, lost
@@ -143,7 +144,7 @@ class Connection(Service):
 
     async def _once(self) -> None:
         """From connecting to the end of a connection that was good; raises where it never was."""
-        client = await self._broker.endpoint(self._reactor).connect(self._factory)
+        client = cast(Client, await self._broker.endpoint(self._reactor).connect(self._factory))
         try:
             await Deferred.fromCoroutine(self._make_ready(client)).addTimeout(READY, self._reactor)
             await client.disconnected.wait()

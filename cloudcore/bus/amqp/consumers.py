@@ -1,10 +1,11 @@
 """What we declare on the broker, and how one topic is consumed on a channel of its own.
 
 Two topic exchanges, so that a broker user's permissions can name the routing keys it may use. A command goes to the one
-queue of its topic, which its servers share and which vanishes with the last of them: then a mandatory command comes back
-at once. It is durable only so that it survives the seconds in which a restarted broker waits for its servers; commands
-themselves are transient, since what must survive is in the database. A command that kills its server is delivered again
-until its expiry, the caller's patience, and no longer. A fact goes to the exclusive queue of each reader.
+queue of its topic, which its servers share and which vanishes with the last of them: then a mandatory command comes
+back at once. It is durable only so that it survives the seconds in which a restarted broker waits for its servers;
+commands themselves are transient, since what must survive is in the database. A command that kills its server is
+delivered again until its expiry, the caller's patience, and no longer. A fact goes to the exclusive queue of each
+reader.
 """
 
 from __future__ import annotations

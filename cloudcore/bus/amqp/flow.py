@@ -62,7 +62,8 @@ class Pulse:
         self._loop.clock = clock
 
     def start(self, interval: float, beat: Callable[[], None], dead: Callable[[], None]) -> None:
-        """`beat` when nothing was written for half an interval, `dead` once nothing was read for two; 0 does nothing."""
+        """`beat` when nothing was written for half an interval, `dead` once nothing was read for two; 0 does
+        nothing."""
         self._beat, self._dead = beat, dead
         if interval:
             self._loop.start(interval / 2, now=False)

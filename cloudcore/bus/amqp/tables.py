@@ -1,7 +1,8 @@
-"""AMQP's field tables and message properties as bytes, complete: booleans, negative numbers, arrays (`x-death`), Unicode.
+"""AMQP's field tables and message properties as bytes, complete: booleans, negative numbers, arrays (`x-death`),
+Unicode.
 
-txAMQP's own codec counts characters where AMQP counts bytes and knows neither booleans nor arrays; importing this module
-puts ours in its place, for the cold methods too.
+txAMQP's own codec counts characters where AMQP counts bytes and knows neither booleans nor arrays; importing this
+module puts ours in its place, for the cold methods too.
 """
 
 from __future__ import annotations
