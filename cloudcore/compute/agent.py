@@ -1,12 +1,15 @@
 """The compute agent of one host: rpc/compute.py above, a VirtDriver below.
 
-It is told what should be (`ensure`, journaled before it is answered) and looks at what is: every SWEEP seconds, and soon
-after the hypervisor says that something happened. It deletes a guest only where its journal says absent, at a generation
-not below the guest's; a guest with our mark of which the journal knows nothing is reported and left alone, and when many
-guests that were gone turn up again it touches none of them (R6, F25): then not they are wrong, but what we know.
+It is told what should be (`ensure`, journaled before it is answered) and looks at what is: every SWEEP seconds, and
+soon after the hypervisor says that something happened. It deletes a guest only where its journal says absent, at a
+generation not below the guest's; a guest with our mark of which the journal knows nothing is reported and left alone,
+and when many guests that were gone turn up again it touches none of them (R6, F25): then not they are wrong, but what
+we know.
 
 Stopping the service leaves every guest running.
 """
+
+# mypy: disable-error-code="no-untyped-call"
 
 from __future__ import annotations
 

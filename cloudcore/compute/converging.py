@@ -58,7 +58,7 @@ class Superseded(Exception):
 
 @dataclass(frozen=True)
 class Tools:
-    """What acts. `directory` holds one directory per guest; `boot` changes whenever all guests have ended (a reboot)."""
+    """What acts. `directory` holds one directory per guest; `boot` changes when all guests have ended (a reboot)."""
 
     clock: Any
     driver: VirtDriver
@@ -154,7 +154,8 @@ class Convergence:
             return
         self._mark(instance)
         try:
-            await {"running": self._launch, "stopped": self._power_off, "absent": self._remove}[entry.wanted.power](entry)
+            acts = {"running": self._launch, "stopped": self._power_off, "absent": self._remove}
+            await acts[entry.wanted.power](entry)
         except Superseded:
             self._again.add(instance)
         except CancelledError:

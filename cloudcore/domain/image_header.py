@@ -7,7 +7,7 @@ readers could understand differently is refused here, and the format found is st
 qcow2 is read by docs/interop/qcow2.txt of QEMU. Refused: backing and data files, encryption, internal snapshots, dirty
 or corrupt files, unknown incompatible bits, tables that lie outside the file, unknown header extensions that could name
 files. Raw is what nothing else claims, and what a BIOS can boot: the last two bytes of its first sector are 55 aa (a
-master boot record, also the protective one of GPT). An ISO, a kernel, a partition alone or a text is "not a disk image":
+master boot record, also the protective one of GPT). An ISO, a kernel, a partition alone or a text is no disk image:
 better said at registration than by a guest that never boots.
 """
 
@@ -54,7 +54,7 @@ FOREIGN_AT = (  # (offset, bytes, format): marks that stand elsewhere
 DMG, VHD = b"koly", b"conectix"  # begin the last 512 bytes
 
 DIRTY, CORRUPT, EXTERNAL_DATA, COMPRESSION, EXTENDED_L2 = (1 << bit for bit in range(5))
-KNOWN_INCOMPATIBLE = COMPRESSION  # the type follows in the header; extended L2 is not needed by any image tool's default
+KNOWN_INCOMPATIBLE = COMPRESSION  # its type stands in the header; no tool makes extended L2 by default
 EXTENSION_END, FEATURE_NAMES, BITMAPS = 0x00000000, 0x6803F857, 0x23852875
 BACKING_FORMAT, DATA_FILE, CRYPTO = 0xE2792ACA, 0x44415441, 0x0537BE77
 NAMES_A_FILE = {BACKING_FORMAT: "backing file format", DATA_FILE: "external data file", CRYPTO: "encryption header"}

@@ -58,7 +58,7 @@ class HostImageCache:
     def _share(self, result: str | Failure, sha256: str) -> None:
         for waiting in self._fetching.pop(sha256):
             if not waiting.called:
-                waiting.callback(result)  # type: ignore[arg-type]
+                waiting.callback(result)
 
     async def _ensure(self, source: ImageSource) -> str:
         if len(source.sha256) != 64 or set(source.sha256) - set("0123456789abcdef"):

@@ -87,6 +87,7 @@ class Download(Connection):
         self._busy, self._ended = False, False
         self._problem: CloudError | Failure | None = None
         self._silence = clock.callLater(SILENCE, self._silent)
+        self.transport: Any = None
         self.done: Deferred[int] = Deferred(self._cancelled)
 
     def dataReceived(self, data: bytes) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -35,21 +36,25 @@ REDIRECTS = 3
 CONNECT = 15.0  # seconds
 HEAD_WITHIN = 60.0
 MOVED = (301, 302, 303, 307, 308)
+AWAY = (ConnectError, ConnectionClosed, ConnectTimeout, DNSLookupError, ResponseFailed, TimeoutError)
 SCHEMES = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`size` in bytes, `patience` in seconds for the whole; `inside` allows addresses of the operator's own networks."""
+    """`size` in bytes, `patience` in seconds for the whole; `inside` allows the operator's own networks."""
 
     size: int = 64 * 2**30
     patience: float = 4 * 3600.0
     inside: bool = False
 
 
-def fetch_uri(reactor: Any, in_thread: InThread, uri: str, sink: Sink, limits: Limits = Limits()) -> Deferred[int]:  # noqa: B008
-    """The bytes at `uri` into `sink`; fires with how many. CloudErrors: BAD_VALUE (no address we follow), RESOURCE_UNKNOWN
-    (404), UNAVAILABLE, IMAGE_INVALID (larger than allowed)."""
+ORDINARY = Limits()
+
+
+def fetch_uri(reactor: Any, in_thread: InThread, uri: str, sink: Sink, limits: Limits = ORDINARY) -> Deferred[int]:
+    """The bytes at `uri` into `sink`; fires with how many. CloudErrors: BAD_VALUE (no address that we follow),
+    RESOURCE_UNKNOWN (404), UNAVAILABLE, IMAGE_INVALID (larger than allowed)."""
     fetching = Deferred.fromCoroutine(_fetch(reactor, in_thread, uri, sink, limits))
     return fetching.addTimeout(limits.patience, reactor, lambda value, seconds: _too_slow(uri, seconds))
 
@@ -68,7 +73,7 @@ async def _fetch(reactor: Any, in_thread: InThread, uri: str, sink: Sink, limits
             response = await asked.addTimeout(HEAD_WITHIN, reactor)
         except CancelledError:
             raise
-        except (ConnectError, ConnectionClosed, ConnectTimeout, DNSLookupError, ResponseFailed, TimeoutError) as problem:
+        except AWAY as problem:
             raise CloudError(Code.UNAVAILABLE, f"{uri} does not answer: {problem}") from problem
         if response.code == 200:
             download = Download(reactor, in_thread, sink, announced_length(response), limits.size)
@@ -175,9 +180,10 @@ def _copy(path: Path, sink: Sink) -> int:
         raise CloudError(Code.RESOURCE_UNKNOWN, f"{path} does not exist") from None
     except PermissionError:
         raise CloudError(Code.NOT_PERMITTED, f"{path} may not be read") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise CloudError(Code.BAD_VALUE, f"{path} is not a plain file")
     with os.fdopen(descriptor, "rb") as file:
-        if not path.is_file():
-            raise CloudError(Code.BAD_VALUE, f"{path} is not a plain file")
         size = 0
         while data := file.read(BATCH):
             sink.take(data)

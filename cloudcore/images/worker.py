@@ -1,7 +1,7 @@
 """The image worker: reads an object once, judges its beginning before anything else, and says what it is.
 
-A bundle's parts are put together in a file of ours, verified part by part, and go back into the bucket as one object, so
-that hosts fetch any image the same way. Serves rpc/images.py.
+A bundle's parts are put together in a file of ours, verified part by part, and go back into the bucket as one object,
+so that hosts fetch any image the same way. Serves rpc/images.py.
 """
 
 from __future__ import annotations

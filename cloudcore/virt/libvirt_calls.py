@@ -65,7 +65,7 @@ class Calls:
     def __init__(self, reactor: Any, daemon: Daemon, heard: Callable[[str], None]) -> None:
         self._reactor, self._daemon, self._heard = reactor, daemon, heard
         self._pool = ThreadPool(0, THREADS, "libvirt")
-        self._pool.threadFactory = daemon_thread
+        self._pool.threadFactory = daemon_thread  # type: ignore[assignment]
         self._opening = threading.Lock()
         self._connection: Any = None
         self._reopening: Any = None

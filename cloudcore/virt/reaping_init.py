@@ -13,7 +13,7 @@ PAUSE = 0.5  # seconds between death and restart, long enough for a client to no
 
 
 def start(command: list[str]) -> int:
-    return os.spawnvp(os.P_NOWAIT, command[0], command)
+    return os.spawnvp(os.P_NOWAIT, command[0], command)  # noqa: S606
 
 
 def keep(command: list[str]) -> None:

@@ -1,7 +1,7 @@
 """The machine under the simulated driver: what would go on if the agent died. Outlives drivers; on request the process.
 
-Kept as a list of changes, appended without fsync: a killed process loses nothing (the kernel has the bytes), a power cut
-would lose guests, as it would real ones. One line per change keeps it cheap beside hundreds of launches a second.
+Kept as a list of changes, appended without fsync: a killed process loses nothing (the kernel has the bytes), a power
+cut would lose guests, as it would real ones. One line per change keeps it cheap beside hundreds of launches a second.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from cloudcore.virt.driver import GuestSpec
 
@@ -38,9 +39,9 @@ class World:
         self.guests[guest.spec.instance] = guest
         self._append({"guest": asdict(guest)})
 
-    def change(self, instance: str, **fields: object) -> SimulatedGuest:
+    def change(self, instance: str, **fields: Any) -> SimulatedGuest:
         """Only the named fields are written: powering on and off is most of what happens."""
-        guest = self.guests[instance] = replace(self.guests[instance], **fields)  # type: ignore[arg-type]
+        guest = self.guests[instance] = replace(self.guests[instance], **fields)
         self._append({"changed": instance, **fields})
         return guest
 
@@ -70,12 +71,13 @@ class World:
             self._append({"guest": asdict(guest)})
         aside.rename(path)
 
-    def _replay(self, line: dict[str, object]) -> None:
-        match line:
-            case {"guest": dict(fields)}:
-                guest = SimulatedGuest(**{**fields, "spec": GuestSpec(**fields["spec"])})
-                self.guests[guest.spec.instance] = guest
-            case {"changed": str(instance), **fields} if instance in self.guests:
-                self.guests[instance] = replace(self.guests[instance], **fields)  # type: ignore[arg-type]
-            case {"gone": str(instance)}:
-                self.guests.pop(instance, None)
+    def _replay(self, line: dict[str, Any]) -> None:
+        if "guest" in line:
+            fields = line["guest"]
+            guest = SimulatedGuest(**{**fields, "spec": GuestSpec(**fields["spec"])})
+            self.guests[guest.spec.instance] = guest
+        elif "gone" in line:
+            self.guests.pop(line["gone"], None)
+        else:
+            instance = line.pop("changed")
+            self.guests[instance] = replace(self.guests[instance], **line)

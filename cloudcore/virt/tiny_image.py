@@ -1,4 +1,5 @@
-"""The tiny guest as one bootable disk of 28 MiB (raw, and qcow2 beside it), built by cloudcore/tinyguest/build.sh from Debian's own packages.
+"""The tiny guest as one bootable disk of 28 MiB (raw, and qcow2 beside it), built from Debian's own packages by
+cloudcore/tinyguest/build.sh.
 
 It boots in seconds under emulation, does DHCP, asks the metadata service, runs user data, serves ssh, http and echo,
 and tells all of it on its serial console as `TINY <uptime> <key> ...` lines. It wants 80 MiB of memory or more.
@@ -18,8 +19,8 @@ from cloudcore.errors import CloudError, Code
 from cloudcore.process.running import run
 
 PACKAGES = (  # of Debian; apt-get itself fetches the kernel, which is not installed
-    "busybox-static", "dropbear-bin", "syslinux", "syslinux-common", "mtools", "dosfstools", "fdisk", "e2fsprogs", "cpio",
-    "binutils",
+    "busybox-static", "dropbear-bin", "syslinux", "syslinux-common", "mtools", "dosfstools", "fdisk", "e2fsprogs",
+    "cpio", "binutils",
 )  # fmt: skip
 NEEDED = (
     "/bin/busybox", "/usr/sbin/dropbear", "/usr/bin/dropbearkey", "/usr/bin/syslinux", "/usr/lib/syslinux/mbr/mbr.bin",
@@ -32,7 +33,8 @@ PATIENCE = 300.0  # seconds: 2 s to build, and 27 MB from Debian's mirror
 
 
 def build(reactor: Any, directory: str | Path) -> Deferred[Path]:
-    """The path of `tiny.raw` in `directory`, with `tiny.qcow2` beside it; built only when it is not there or its recipe has changed.
+    """The path of `tiny.raw` in `directory`, with `tiny.qcow2` beside it; built only when it is not there or
+    its recipe has changed.
 
     CloudError(PROGRAM_FAILED) with the names of what is missing, or with what the build said."""
     return Deferred.fromCoroutine(_build(reactor, Path(directory)))

@@ -106,7 +106,8 @@ def simulated_rig(directory: Path) -> Rig:
     instances.mkdir()
     world = World()
     pace = Pace(boot=0.1, shutdown=0.05)
-    return Rig(instances, SimulatedDisks(), lambda: SimulatedDriver(reactor, random.Random(7), world, pace), "simulated")
+    chance = random.Random(7)  # noqa: S311
+    return Rig(instances, SimulatedDisks(), lambda: SimulatedDriver(reactor, chance, world, pace), "simulated")
 
 
 def libvirt_rig(host: PrivateLibvirtd) -> Rig:

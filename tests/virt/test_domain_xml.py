@@ -11,8 +11,8 @@ from cloudcore.errors import CloudError
 from cloudcore.virt.domain_xml import MARK, Machine, domain_xml, read_mark
 from cloudcore.virt.driver import GuestSpec
 
-SPEC = GuestSpec("i-00000000000000001", 7, 3, "ec200000-0000-4000-8000-000000000001", 2, 96, "/s/d", "/s", "06:00:00:00:00:01",
-                 "t00000000000001", 1450, "qcow2")  # fmt: skip
+SPEC = GuestSpec("i-00000000000000001", 7, 3, "ec200000-0000-4000-8000-000000000001", 2, 96, "/s/d", "/s",
+                 "06:00:00:00:00:01", "t00000000000001", 1450, "qcow2")  # fmt: skip
 
 
 def made(spec=SPEC, virt_type="qemu"):

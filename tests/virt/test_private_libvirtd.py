@@ -1,4 +1,4 @@
-"""The private libvirtd, real: found again, deep and private directories, kills on either side, nothing left at the end."""
+"""The private libvirtd, real: found again, deep directories, kills on either side, nothing left at the end."""
 
 import os
 import signal
