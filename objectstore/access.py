@@ -28,7 +28,8 @@ class Access:
             raise Refused("AccessDenied", f"The user '{caller.user_name}' may not do {action} here")
 
     def expect(self, expected: str | None, bucket_owner: str | None) -> None:
-        """x-amz-expected-bucket-owner: the caller would rather fail than touch somebody else's bucket. The image worker,
-        which may read every bucket, binds itself by it to the project that asked."""
+        """x-amz-expected-bucket-owner, and x-amz-source-expected-bucket-owner for the source of a copy: the caller
+        would rather fail than touch somebody else's bucket. The image worker, which may read every bucket, binds itself
+        by it to the project that asked."""
         if expected is not None and bucket_owner is not None and expected != bucket_owner:
             raise Refused("AccessDenied", "The bucket does not belong to the expected account")

@@ -38,6 +38,7 @@ async def source_of(store: Store, request: Request) -> Source:
     if found is None:
         raise no_such_bucket(bucket)
     store.access.authorise(request.caller, "s3:GetObject", found.project)
+    store.access.expect(request.headers.get("x-amz-source-expected-bucket-owner"), found.project)
     return Source(bucket, key, read_conditions(request.headers, COPY_NAMES))
 
 
