@@ -2,7 +2,7 @@
 """Makes a clone able to run: system packages, .venv, the project in it. Standard library only, nothing of ours is
 imported: it runs before there is anything to import.
 
-    setup/bootstrap.py [--test] [--driver auto|libvirt|simulated] [--plan]
+    setup/bootstrap.py [--test] [--driver auto|libvirt|simulated] [--packages-only] [--plan]
 
 Says what it will change before it changes it; asks nothing; done twice it finds nothing to do, in well under a second.
 Exit codes: 0 done, 1 failed (with what to type next).
@@ -64,7 +64,7 @@ def main() -> int:
     try:
         wanted = packages(options)
         missing = [name for name in wanted if name not in installed(wanted)]
-        stale = STAMP.read_text() != fingerprint(options.test) if STAMP.exists() else True
+        stale = not options.packages_only and (not STAMP.exists() or STAMP.read_text() != fingerprint(options.test))
         if options.plan or missing or stale:
             show_plan(options, missing, stale)
         if options.plan:
@@ -89,6 +89,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bootstrap", description="Set up this clone of cloudcore.")
     parser.add_argument("--test", action="store_true", help="also what the tests need")
     parser.add_argument("--driver", default="auto", choices=("auto", "libvirt", "simulated"))
+    parser.add_argument("--packages-only", action="store_true", help="no .venv: for building machine images")
     parser.add_argument("--plan", action="store_true", help="only say what would be done")
     return parser.parse_args()
 

@@ -85,6 +85,9 @@ class Client:
                        {"content-length": str(size), "content-type": "application/octet-stream"})
         return sha256
 
+    def delete(self, bucket: str, key: str) -> None:
+        self._send("s3", "DELETE", encoded_path(bucket, key), b"", body_hash(b""))
+
     def exists(self, bucket: str, key: str, size: int) -> bool:
         """Is an object of this size there?"""
         try:

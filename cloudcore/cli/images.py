@@ -138,11 +138,17 @@ def register(client: Client, file: Path, name: str, bucket: str, shown: Step) ->
     """Uploads under a name that begins with the content's sum, so that no upload replaces another image's bytes."""
     key = f"{sum_of(file)[:16]}/{file.name}"
     client.make_bucket(bucket)
-    if not client.exists(bucket, key, file.stat().st_size):
+    ours = not client.exists(bucket, key, file.stat().st_size)
+    if ours:
         client.put(bucket, key, file, shown.at)
     shown.says("the cloud checks it")
-    made = client.action("RegisterImage", Name=name, ImageLocation=f"{bucket}/{key}", Architecture="x86_64",
-                         VirtualizationType="hvm").findtext("imageId") or ""
+    try:
+        made = client.action("RegisterImage", Name=name, ImageLocation=f"{bucket}/{key}", Architecture="x86_64",
+                             VirtualizationType="hvm").findtext("imageId") or ""
+    except CloudError:
+        if ours:  # what is refused leaves nothing behind
+            client.delete(bucket, key)
+        raise
     shown.result = f"{name} {made}"
     return made
 

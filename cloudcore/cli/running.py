@@ -281,7 +281,8 @@ def arrive(options: Any, console: Console, setting: first.Setting, began: float)
     address, problem = "", None
     if not options.no_first_instance:
         try:
-            address = first.launch(setting, console).address
+            launched = first.launch(setting, console)
+            address = launched.address if setting.config.compute.driver != "simulated" else ""
         except CloudError as refusal:
             problem = refusal  # the cloud runs all the same: the card comes first
     shown = card.Card(
