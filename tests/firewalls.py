@@ -1,5 +1,5 @@
-"""What tests about the filter share: strategies for ports, groups and packets, and EC2's semantics said a second time, as
-plainly as possible."""
+"""What tests about the filter share: strategies for ports, groups and packets, and EC2's semantics said a second time,
+as plainly as possible."""
 
 from __future__ import annotations
 

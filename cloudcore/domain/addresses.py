@@ -15,18 +15,19 @@ from cloudcore.errors import CloudError, Code
 LARGEST, SMALLEST = 8, 29  # prefix lengths: a /29 leaves five guests; nobody routes more than a /8 of private addresses
 LINK_LOCAL = ipaddress.IPv4Network("169.254.0.0/16")  # holds the metadata address
 DOTTED = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}")
+CIDR = re.compile(DOTTED.pattern + "/[0-9]{1,2}")
 MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 
 def network(cidr: str) -> ipaddress.IPv4Network:
     """Any IPv4 CIDR of a rule, host bits cleared as EC2 does. Raises CloudError(BAD_VALUE)."""
-    address, slash, length = cidr.partition("/")
+    malformed = CloudError(Code.BAD_VALUE, f"CIDR block {cidr[:60]} is malformed")
+    if not CIDR.fullmatch(cidr):
+        raise malformed
     try:
-        if not DOTTED.fullmatch(address) or not slash or not re.fullmatch(r"[0-9]{1,2}", length):
-            raise ValueError(cidr)
         return ipaddress.IPv4Network(cidr, strict=False)
     except ValueError:
-        raise CloudError(Code.BAD_VALUE, f"CIDR block {cidr[:60]} is malformed") from None
+        raise malformed from None
 
 
 def fixed_range(cidr: str) -> ipaddress.IPv4Network:

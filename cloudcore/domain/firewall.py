@@ -1,10 +1,10 @@
-"""What the security groups of a host mean, as one typed value. The api compiles a rule to judge it, the host compiles all
-of them to render its filter: what the first accepts the second can load.
+"""What the security groups of a host mean, as one typed value. The api compiles a rule to judge it, the host compiles
+all of them to render its filter: what the first accepts the second can load.
 
-The semantics are EC2's: a port is the union of its groups' rules, what no rule allows is dropped, in both directions; a
-rule's peer is a CIDR or the fixed addresses of a group's members; answers to allowed traffic pass. A rule that is not
-understood allows nothing, and a port whose address, MAC or tap is malformed or claimed twice is kept out whole: both are
-named in `refused`, and neither can keep the rest of the host from its filter.
+The semantics are EC2's: a port is the union of its groups' rules, what no rule allows is dropped, in both directions;
+a rule's peer is a CIDR or the fixed addresses of a group's members; answers to allowed traffic pass. A rule that is
+not understood allows nothing, and a port whose address, MAC or tap is malformed or claimed twice is kept out whole:
+both are named in `refused`, and neither can keep the rest of the host from its filter.
 """
 
 from __future__ import annotations
@@ -218,7 +218,8 @@ def _members(group: Group | None) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """The first packet of a flow. For TCP and UDP `low` is the destination port; for ICMP `low` is type, `high` code."""
+    """The first packet of a flow. For TCP and UDP `low` is the destination port; for ICMP `low` is type, `high`
+    code."""
 
     source: str
     destination: str

@@ -1,8 +1,8 @@
 """What a guest may read at 169.254.169.254, as a plain value and a pure walk over it.
 
-`document` is built from rows where the rows are, travels as plain JSON in `rpc.network.Port.metadata`, and is walked by the
-metadata service of the guest's host. Directories are dicts, leaves are text. Only what is served is listed: cloud-init
-reads every leaf that a listing names, and gives up on the first that is missing.
+`document` is built from rows where the rows are, travels as plain JSON in `rpc.network.Port.metadata`, and is walked
+by the metadata service of the guest's host. Directories are dicts, leaves are text. Only what is served is listed:
+cloud-init reads every leaf that a listing names, and gives up on the first that is missing.
 
 Source: EC2's user guide, "Instance metadata categories"; what clients ask is in the tests.
 """
@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 VERSIONS = (
-    "1.0", "2007-01-19", "2007-03-01", "2007-08-29", "2007-10-10", "2007-12-15", "2008-02-01", "2008-09-01", "2009-04-04",
-    "2011-01-01", "2011-05-01", "2012-01-12", "2014-02-25", "2014-11-05", "2015-10-20", "2016-04-19", "2016-06-30",
-    "2016-09-02", "2018-03-28", "2018-08-17", "2018-09-24", "2019-10-01", "2020-10-27", "2021-01-03", "2021-03-23",
-    "2021-07-15", "latest",
+    "1.0", "2007-01-19", "2007-03-01", "2007-08-29", "2007-10-10", "2007-12-15", "2008-02-01", "2008-09-01",
+    "2009-04-04", "2011-01-01", "2011-05-01", "2012-01-12", "2014-02-25", "2014-11-05", "2015-10-20", "2016-04-19",
+    "2016-06-30", "2016-09-02", "2018-03-28", "2018-08-17", "2018-09-24", "2019-10-01", "2020-10-27", "2021-01-03",
+    "2021-03-23", "2021-07-15", "latest",
 )  # fmt: skip
 OPTIONS, META_DATA, DYNAMIC, USER_DATA = "options", "meta-data", "dynamic", "user-data"
 KEYS = (META_DATA, "public-keys")
@@ -179,8 +179,8 @@ def _identity(facts: MetadataFacts) -> str:
 
 
 def find(found: Mapping[str, Any], user_data: bytes | None, path: str) -> Listing | Leaf | None:
-    """What is at a decoded path such as `/latest/meta-data/`. Slashes at the end and doubled ones do not matter: clients
-    send both. `found` may be any document, also an empty one."""
+    """What is at a decoded path such as `/latest/meta-data/`. Slashes at the end and doubled ones do not matter:
+    clients send both. `found` may be any document, also an empty one."""
     version, *names = [part for part in path.split("/") if part] or [""]
     if not version:
         return Listing(VERSIONS)

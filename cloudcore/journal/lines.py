@@ -1,8 +1,8 @@
 """An append-only file of JSON records, synced before anybody is answered.
 
-Each line is `<crc32 in hex> <json>`. Appends are written and synced in batches off the reactor: who comes while a batch is
-on its way goes with the next. A power cut leaves a torn end, which nobody was told is safe: it is cut off when the file
-is opened. Where good lines follow the damage, the rest is kept beside the file for a person to look at.
+Each line is `<crc32 in hex> <json>`. Appends are written and synced in batches off the reactor: who comes while a
+batch is on its way goes with the next. A power cut leaves a torn end, which nobody was told is safe: it is cut off
+when the file is opened. Where good lines follow the damage, the rest is kept beside the file for a person to look at.
 
 Compaction writes the whole state aside, syncs, renames, and syncs the directory. After an error of the disk nothing is
 taken any more: a disk that failed once may pretend success the next time.

@@ -1,9 +1,9 @@
 """The metadata service of one host: EC2's IMDS, both versions, over plain HTTP at 169.254.169.254.
 
-Who asks is told by the peer address of the TCP connection and by nothing else: the host's filter lets no guest speak from
-an address that is not its own. A header that names an instance, or that says somebody asked for somebody, is refused.
-What the address means is asked of the network agent of the same host, and remembered for two seconds on that very
-connection: an address that gets a new owner gets a new connection with it.
+Who asks is told by the peer address of the TCP connection and by nothing else: the host's filter lets no guest speak
+from an address that is not its own. A header that names an instance, or that says somebody asked for somebody, is
+refused. What the address means is asked of the network agent of the same host, and remembered for two seconds on that
+very connection: an address that gets a new owner gets a new connection with it.
 
 Source: EC2's user guide, "Instance metadata and user data"; the numbers of the answers are in tests/metadata.
 """
@@ -21,6 +21,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.web.http import Request as HTTPRequest
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
@@ -36,7 +37,7 @@ REMEMBERED = 2.0  # seconds
 BODY = 4096  # bytes of a request; nothing here reads any
 CONNECTIONS = 64  # of one guest at a time
 IDLE = 60  # seconds a connection may say nothing
-TOKEN_PATH = "/latest/api/token"
+TOKENS = "/latest/api/token"
 TTL_HEADER, TOKEN_HEADER = "X-aws-ec2-metadata-token-ttl-seconds", "X-aws-ec2-metadata-token"
 REFUSED_HEADERS = (
     "X-Forwarded-For", "Forwarded", "X-Real-IP", "X-Instance-ID", "X-Instance-ID-Signature", "X-Tenant-ID",
@@ -71,7 +72,9 @@ class BoundedRequest(Request):
             self._too_much()
 
     def _too_much(self) -> None:
-        self.channel.transport.write(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        transport = self.channel.transport
+        if transport is not None:
+            transport.write(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         self.channel.loseConnection()
 
 
@@ -87,7 +90,7 @@ class MetadataSite(Site):
         super().__init__(Metadata(clock, lookup, secret), timeout=IDLE, reactor=clock)
         self._connections: dict[str, list[Any]] = {}
 
-    def log(self, request: Request) -> None:
+    def log(self, request: HTTPRequest) -> None:
         """No line for each of a guest's sixty questions at boot."""
 
     def buildProtocol(self, addr: Any) -> Any:
@@ -128,7 +131,8 @@ class Metadata(Resource):
         return NOT_DONE_YET
 
     async def _answer(self, request: Request) -> bytes:
-        """Five steps in this order: what may not be said, who asks, whether it is answered at all, by which token, what."""
+        """Five steps in this order: what may not be said, who asks, whether it is answered at all, by which token,
+        what."""
         request.setHeader("Server", "cloudcore")
         request.setHeader("Content-Type", "text/plain")
         if any(request.requestHeaders.hasHeader(name) for name in REFUSED_HEADERS):
@@ -163,7 +167,7 @@ class Metadata(Resource):
         return port
 
     def _new_token(self, request: Request, path: str, port: Port, hop_limit: int) -> bytes:
-        if path != TOKEN_PATH:
+        if path != TOKENS:
             raise Refusal(405)
         lifetime = tokens.seconds_asked(_header(request, TTL_HEADER))
         if lifetime is None:

@@ -1,8 +1,8 @@
 """IMDSv2's session tokens without a session: what a token says is in the token.
 
-A token is the base64 of its expiry (milliseconds since the epoch, 8 bytes) and of HMAC-SHA-256 over the instance and that
-expiry. It is of use to the instance it was made for and to no other, and nothing is stored; with the secret on disk
-tokens survive a restart.
+A token is the base64 of its expiry (milliseconds since the epoch, 8 bytes) and of HMAC-SHA-256 over the instance and
+that expiry. It is of use to the instance it was made for and to no other, and nothing is stored; with the secret on
+disk tokens survive a restart.
 """
 
 from __future__ import annotations

@@ -78,7 +78,8 @@ class Dnsmasq:
             missing.chmod(0o755)
         for path in (directory, *directory.parents):
             if not path.stat().st_mode & stat.S_IXOTH:
-                raise CloudError(Code.STATE_DIRECTORY, f"{path} is closed to others, so that dnsmasq cannot read {directory}")
+                text = f"{path} is closed to others, so that dnsmasq cannot read {directory}"
+                raise CloudError(Code.STATE_DIRECTORY, text)
 
     def _leases(self) -> frozenset[Lease]:
         try:

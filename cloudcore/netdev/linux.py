@@ -1,9 +1,9 @@
 """The network of a Linux host: one bridge, nftables, dnsmasq, all by the host's own programs.
 
-Everything here may be repeated, and looks before it acts. The order is the safety: a bridge we made stays down until the
-first complete filter is loaded, so that no tap can speak before its rules are there, whoever starts first after a
-reboot. The filter is loaded whole in one transaction and then compared with what the kernel has: `nft flush ruleset` by
-somebody else is repaired by the next ensure, and nothing is loaded when nothing changed.
+Everything here may be repeated, and looks before it acts. The order is the safety: a bridge we made stays down until
+the first complete filter is loaded, so that no tap can speak before its rules are there, whoever starts first after a
+reboot. The filter is loaded whole in one transaction and then compared with what the kernel has: `nft flush ruleset`
+by somebody else is repaired by the next ensure, and nothing is loaded when nothing changed.
 
 Guests and dnsmasq go on when we end; `dismantle` alone takes things away.
 """
@@ -11,7 +11,7 @@ Guests and dnsmasq go on when we end; `dismantle` alone takes things away.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,10 @@ from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 
 from cloudcore.domain.addresses import bridge_mac, fixed_range, is_address
-from cloudcore.domain.firewall import RuleSet, compile_rules
+from cloudcore.domain.firewall import PortFilter, RuleSet, compile_rules
 from cloudcore.domain.security_groups import Group
 from cloudcore.errors import CloudError, Code
-from cloudcore.netdev import machine, render_nft
+from cloudcore.netdev import links, machine, render_nft
 from cloudcore.netdev.dnsmasq import Dnsmasq
 from cloudcore.netdev.driver import NetworkShape, WantedPort
 from cloudcore.netdev.programs import Programs
@@ -37,8 +37,14 @@ class LinuxNetwork:
     """A NetworkDriver. `runtime` holds dnsmasq's files and must be reachable for any user; None means a directory of
     its own in /run. `nameservers` are asked for foreign names; without any, those are refused at once."""
 
-    def __init__(self, reactor: Any, shape: NetworkShape, runtime: Path | None = None, nameservers: tuple[str, ...] = (),
-                 prefix: tuple[str, ...] = ()) -> None:  # fmt: skip
+    def __init__(
+        self,
+        reactor: Any,
+        shape: NetworkShape,
+        runtime: Path | None = None,
+        nameservers: tuple[str, ...] = (),
+        prefix: tuple[str, ...] = (),
+    ) -> None:
         if not 0 < len(shape.bridge.encode()) <= NAME_BYTES:
             raise CloudError(Code.CONFIGURATION, f"bridge {shape.bridge!r} must have at most {NAME_BYTES} bytes")
         if not all(map(is_address, nameservers)):
@@ -102,17 +108,18 @@ class LinuxNetwork:
                             "forward_delay", "0", "stp_state", "0", "nf_call_iptables", "1")  # fmt: skip
         await run.run("sysctl", "-qw", f"net.ipv6.conf.{shape.bridge}.disable_ipv6=1")  # fails where IPv6 is off anyway
         await run.check("sysctl", "-qw", f"net.ipv4.conf.{shape.bridge}.send_redirects=0")
-        length = shape.cidr.partition("/")[2]
-        await run.check("ip", "-batch", "-", stdin="".join(f"{line}\n" for line in (
-            f"link set {shape.bridge} address {bridge_mac(shape.gateway)} mtu {shape.mtu} type bridge nf_call_iptables 1",
-            f"addr replace {shape.gateway}/{length} dev {shape.bridge}",
-        )).encode())  # fmt: skip
+        await run.check("ip", "-batch", "-", stdin=_batch(links.bridge_settings(shape)))
 
     async def _ensure(self, ports: tuple[WantedPort, ...], groups: tuple[Group, ...]) -> None:
         self._ports, self._groups = ports, groups
-        await self._filter(compile_rules(ports, groups))
-        await self._dnsmasq.serving(ports)
-        await self._join_up(ports)
+        rules, found = compile_rules(ports, groups), await self._links()
+        for name in links.strangers(found, self._shape.bridge, rules.ports):  # before the rules of a released port go
+            log.warn("{name} is on {bridge} and nobody's: taken off", name=name, bridge=self._shape.bridge)
+            await self._programs.run("ip", "link", "set", "dev", name, "nomaster")  # or it has gone by itself
+        await self._filter(rules)
+        accepted = {port.instance for port in rules.ports}
+        await self._dnsmasq.serving(tuple(port for port in ports if port.instance in accepted))
+        await self._join_up(found, rules.ports)
 
     async def _filter(self, rules: RuleSet) -> None:
         if rules == self._rules and self._loaded == _text(await self._ours()):
@@ -123,26 +130,17 @@ class LinuxNetwork:
         await self._programs.nft(render_nft.full(self._shape, rules))
         self._rules, self._loaded = rules, _text(await self._ours())
 
-    async def _join_up(self, ports: tuple[WantedPort, ...]) -> None:
-        """Only now may the bridge be up. Taps that lost their bridge come back, each may reach itself by its elastic
-        address (hairpin), and no neighbour entry names a former owner of an address."""
-        links, bridge, lines = await self._links(), self._shape.bridge, []
-        if "UP" not in links.get(bridge, {}).get("flags", ()):
-            lines.append(f"link set {bridge} up")
-        for port in ports:
-            tap = links.get(port.tap)
-            if tap is None or tap.get("master") not in (None, bridge):
-                continue
-            if tap.get("master") is None:
-                lines.append(f"link set {port.tap} master {bridge}")
-            if not tap.get("linkinfo", {}).get("info_slave_data", {}).get("hairpin"):
-                lines.append(f"link set {port.tap} type bridge_slave hairpin on")
-        macs = {port.address: port.mac for port in ports}
-        for entry in await self._programs.json("ip", "-j", "-4", "neigh", "show", "dev", bridge):
-            if "lladdr" in entry and macs.get(entry["dst"]) != entry["lladdr"]:
-                lines.append(f"neigh del {entry['dst']} dev {bridge}")
-        if lines:
-            await self._programs.check("ip", "-force", "-batch", "-", stdin="".join(f"{one}\n" for one in lines).encode())
+    async def _join_up(self, found: links.Links, ports: tuple[PortFilter, ...]) -> None:
+        """Only now may the bridge be up."""
+        bridge, run = self._shape.bridge, self._programs
+        if bridge not in found:
+            raise CloudError(Code.PROGRAM_FAILED, f"ip: bridge {bridge} does not exist")
+        if "UP" not in found[bridge].get("flags", ()):
+            await run.check("ip", "link", "set", bridge, "up")
+        known = await run.json("ip", "-j", "-4", "neigh", "show", "dev", bridge)
+        repairs = [*links.tap_repairs(found, bridge, ports), *links.neighbour_repairs(known, bridge, ports)]
+        if repairs:  # a tap may go at any time, so nothing here must succeed: the next pass looks again
+            await run.run("ip", "-force", "-batch", "-", stdin=_batch(repairs))
 
     async def _dismantle(self) -> None:
         """Taps are the hypervisor's; one that is still there loses its bridge with it."""
@@ -152,8 +150,7 @@ class LinuxNetwork:
         await self._programs.nft(render_nft.removal(self._shape))
         await machine.leave(self._programs, self._shape.table)
         self._dnsmasq.forget()
-        with suppress(OSError):  # another cloud's is still there, or none was
-            RUNTIME.rmdir()
+        _forget_runtime()
         self._ports, self._groups, self._rules, self._loaded = (), (), None, None
 
     # -- looking --
@@ -167,6 +164,15 @@ class LinuxNetwork:
 
     def _in_turn(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> Deferred[Any]:
         return self._turn.run(lambda: Deferred.fromCoroutine(work()))
+
+
+def _forget_runtime() -> None:
+    with suppress(OSError):  # another cloud's is still there, or none was
+        RUNTIME.rmdir()
+
+
+def _batch(lines: Iterable[str]) -> bytes:
+    return "".join(f"{line}\n" for line in lines).encode()
 
 
 def _text(listed: list[dict[str, Any]]) -> str:

@@ -1,8 +1,8 @@
 """What the clouds of one machine share: the metadata address on `lo`, and IPv4 forwarding.
 
-Who uses them, and what they were before, is noted where it is needed and vanishes with it: in the kernel, as empty chains
-of one nft table in the same network namespace. `user.<table>` is a cloud; `ip_forward_was_0` says what the last one that
-leaves restores. An address that somebody else put on `lo` lacks our label and is left alone.
+Who uses them, and what they were before, is noted where it is needed and vanishes with it: in the kernel, as empty
+chains of one nft table in the same network namespace. `user.<table>` is a cloud; `ip_forward_was_0` says what the last
+one that leaves restores. An address that somebody else put on `lo` lacks our label and is left alone.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
 """A host's filter as input for `nft -j -f -`: three tables, always loaded whole, in one transaction.
 
-`bridge T` says who may speak from a port and keeps no state. `inet T` says who may reach whom: bridged IPv4 comes through
-it by br_netfilter, so that the same rules hold for neighbours on the bridge, for what is routed, and for what the host
-itself sends. `ip T` has the redirect to the metadata service and the masquerade.
+`bridge T` says who may speak from a port and keeps no state. `inet T` says who may reach whom: bridged IPv4 comes
+through it by br_netfilter, so that the same rules hold for neighbours on the bridge, for what is routed, and for what
+the host itself sends. `ip T` has the redirect to the metadata service and the masquerade.
 
-Three things are as they are for a reason. Sets hold the *names* of taps, so a port's rules are there before its tap is.
-Only replies ride on conntrack: what travels in the original direction meets the rules every time, so a revoked rule cuts
-its flows at once. And an address of the fixed range without a chain of its own neither speaks nor hears.
+Three things are as they are for a reason. Sets hold the *names* of taps, so a port's rules are there before its tap
+is. Only replies ride on conntrack: what travels in the original direction meets the rules every time, so a revoked
+rule cuts its flows at once. And an address of the fixed range without a chain of its own neither speaks nor hears.
 
-All names are ours (ids, checked by domain/firewall.py), and JSON keeps them from ever being read as syntax. libnftables'
-JSON schema is in libnftables-json(5).
+All names are ours (ids, checked by domain/firewall.py), and JSON keeps them from ever being read as syntax.
+libnftables' JSON schema is in libnftables-json(5).
 """
 
 from __future__ import annotations
@@ -226,7 +226,8 @@ class _Table:
         self._where = {"family": family, "table": name}
 
     def set(self, name: str, kind: str | list[str], elements: list[Any], flags: Iterable[str] = ()) -> Json:
-        return {"set": self._where | {"name": name, "type": kind} | _some("flags", list(flags)) | _some("elem", elements)}
+        more = _some("flags", list(flags)) | _some("elem", elements)
+        return {"set": self._where | {"name": name, "type": kind} | more}
 
     def map(self, name: str, elements: list[Any]) -> Json:
         return {"map": self._where | {"name": name, "type": "ipv4_addr", "map": "verdict"} | _some("elem", elements)}

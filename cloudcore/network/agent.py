@@ -1,7 +1,8 @@
 """The network agent of one host: keeps what it was told on disk, and keeps the host's network equal to it.
 
-A call is answered once the host is as wanted. Every ten seconds the whole is applied again, whatever happened meanwhile:
-tables flushed, a bridge deleted, dnsmasq killed. At start the filter comes before anything else can ask for a tap.
+A call is answered once the host is as wanted. Every ten seconds the whole is applied again, whatever happened
+meanwhile: tables flushed, a bridge deleted, dnsmasq killed. At start the filter comes before anything else can ask for
+a tap.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ class Books:
         ports = [port for port in request.ports if self.is_news(port)]
         groups = self.groups | {group.id: group for group in request.groups}
         needed = _needed([*self.ports.values(), *ports], groups)
-        return [group for group in request.groups if group.id in needed and self.is_news(group)] + ports
+        return [*(group for group in request.groups if group.id in needed and self.is_news(group)), *ports]
 
     def apply(self, record: Record) -> None:
         if not self.is_news(record):

@@ -95,7 +95,8 @@ def test_public_keys_are_listed_by_number_and_name():
 @pytest.mark.parametrize("path", [
     "/latest/nothing", "/2000-01-01/meta-data", "/latest/meta-data/nothing", "/latest/meta-data/instance-id/deeper",
     "/latest/options", "/latest/meta-data/public-keys/1/openssh-key", "/latest/meta-data/iam/", "/latest/user-data",
-    "/latest/user-data/x", "/latest/meta-data/tags", "/latest/meta-data/public-ipv4", "/x", "/latest/meta-data/public-keys/0=mine",
+    "/latest/user-data/x", "/latest/meta-data/tags", "/latest/meta-data/public-ipv4", "/x",
+    "/latest/meta-data/public-keys/0=mine",
 ])  # fmt: skip
 def test_what_is_not_there_is_not_there(path):
     assert find(DOCUMENT, None, path) is None

@@ -1,4 +1,5 @@
-"""A metadata service on loopback for tests: guests are told apart by their addresses 127.0.1.x, as by a real network."""
+"""A metadata service on loopback for tests: guests are told apart by their addresses 127.0.1.x, as by a real
+network."""
 
 from __future__ import annotations
 
@@ -19,10 +20,11 @@ from cloudcore.metadata.site import MetadataSite, connected
 from cloudcore.rpc.network import Address, Port
 
 SECRET = b"s" * 32
+PLAIN = Options()
 ONE, TWO, NOBODY = "127.0.1.1", "127.0.1.2", "127.0.1.99"
 
 
-def a_port(address: str = ONE, user_data: bytes | None = None, options: Options = Options(), **facts: Any) -> Port:  # noqa: B008
+def a_port(address: str = ONE, user_data: bytes | None = None, options: Options = PLAIN, **facts: Any) -> Port:
     number = int(address.rpartition(".")[2])
     instance, mac, hostname = f"i-{number:017x}", f"06:00:00:00:00:{number:02x}", f"ip-{address.replace('.', '-')}"
     found = MetadataFacts(
@@ -32,7 +34,8 @@ def a_port(address: str = ONE, user_data: bytes | None = None, options: Options 
         public_key="ssh-ed25519 AAAA mine", vpc_id="vpc-1", subnet_id="subnet-1", subnet_cidr="10.90.0.0/16",
         vpc_cidr="10.90.0.0/16", interface_id="eni-1", options=options,
     )  # fmt: skip
-    return Port(instance, 1, mac, address, f"t{number:014x}", hostname, ("sg-1",), document(replace(found, **facts)), user_data)
+    told = document(replace(found, **facts))
+    return Port(instance, 1, mac, address, f"t{number:014x}", hostname, ("sg-1",), told, user_data)
 
 
 class Watch:
@@ -83,7 +86,9 @@ class Service:
     def __init__(self, agent: Agent, clock: Watch, port: int) -> None:
         self.agent, self.clock, self.port = agent, clock, port
 
-    def ask(self, method: str, path: str, headers: Any = (), by: str = ONE, body: bytes | None = None) -> Deferred[Answer]:
+    def ask(
+        self, method: str, path: str, headers: Any = (), by: str = ONE, body: bytes | None = None
+    ) -> Deferred[Answer]:
         return deferToThread(self.asked_now, method, path, dict(headers), by, body)
 
     def get(self, path: str, headers: Any = (), by: str = ONE) -> Deferred[Answer]:
@@ -91,7 +96,7 @@ class Service:
 
     def token(self, lifetime: str | None = "60", by: str = ONE, **more: str) -> Deferred[Answer]:
         headers = {"X-aws-ec2-metadata-token-ttl-seconds": lifetime} if lifetime is not None else {}
-        return self.ask("PUT", "/latest/api/token", headers | {key.replace("_", "-"): value for key, value in more.items()}, by)
+        return self.ask("PUT", "/latest/api/token", headers | more, by)
 
     def connection(self, by: str = ONE) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=5, source_address=(by, 0))
@@ -118,7 +123,9 @@ class Service:
         return deferToThread(talk)
 
 
-def exchange(connection: http.client.HTTPConnection, method: str, path: str, headers: Any = (), body: bytes | None = None) -> Answer:
+def exchange(
+    connection: http.client.HTTPConnection, method: str, path: str, headers: Any = (), body: bytes | None = None
+) -> Answer:
     connection.request(method, path, body, dict(headers))
     answer = connection.getresponse()
     return Answer(answer.status, {key.lower(): value for key, value in answer.getheaders()}, answer.read())

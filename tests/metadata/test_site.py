@@ -163,11 +163,12 @@ async def test_what_breaks_inside_is_not_shown():
 
 async def test_bodies_are_bounded():
     async with metadata_service(a_port()) as service:
-        assert (await service.ask("PUT", "/latest/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": "60"}, body=b"x" * BODY)).status == 200
+        asked = {"X-aws-ec2-metadata-token-ttl-seconds": "60"}
+        assert (await service.ask("PUT", "/latest/api/token", asked, body=b"x" * BODY)).status == 200
         long = f"PUT /latest/api/token HTTP/1.1\r\nHost: x\r\nContent-Length: {BODY + 1}\r\n\r\n".encode()
         assert (await service.raw(long)).startswith(b"HTTP/1.1 413")
-        chunked = b"PUT /latest/api/token HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + b"800\r\n" + b"x" * 2048 + b"\r\n"
-        answer = await service.raw(chunked + (b"800\r\n" + b"x" * 2048 + b"\r\n") * 3)
+        chunked = b"PUT /latest/api/token HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        answer = await service.raw(chunked + (b"800\r\n" + b"x" * 2048 + b"\r\n") * 4)
         assert b"413" in answer
         assert b" 200 " not in answer
 
@@ -182,12 +183,6 @@ async def test_one_guest_cannot_take_every_connection():
         for connection in held:
             connection.close()
         assert (await service.get("/latest/meta-data/mac")).status == 200
-
-
-async def test_a_token_leaves_with_the_hop_limit_of_its_instance():
-    """The answer's TTL, as the socket has it; that it crosses a bridge is tried with a real one."""
-    async with metadata_service(a_port(ONE, options=Options(hop_limit=3))) as service:
-        assert (await service.token()).status == 200
 
 
 def crawl(connection, version: str, headers: dict[str, str]) -> dict[str, str]:

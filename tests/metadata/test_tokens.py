@@ -8,9 +8,10 @@ from cloudcore.errors import CloudError, Code
 from cloudcore.metadata.tokens import LONGEST, kept_secret, seconds_asked, seconds_left, token
 
 NOW = 1_800_000_000.0
+secrets = st.binary(min_size=32, max_size=32)
 
 
-@given(st.binary(min_size=32, max_size=32), st.text(max_size=30), st.integers(1, LONGEST), st.floats(0, LONGEST))
+@given(secrets, st.text(max_size=30), st.integers(1, LONGEST), st.floats(0, LONGEST))
 def test_a_token_is_good_until_its_time_is_over(secret, instance, lifetime, later):
     made = token(secret, instance, lifetime, NOW)
     left = seconds_left(secret, instance, made, NOW + later)
@@ -18,7 +19,7 @@ def test_a_token_is_good_until_its_time_is_over(secret, instance, lifetime, late
     assert left <= lifetime
 
 
-@given(st.binary(min_size=32, max_size=32), st.binary(min_size=32, max_size=32), st.text(max_size=9), st.text(max_size=9))
+@given(secrets, secrets, st.text(max_size=9), st.text(max_size=9))
 def test_a_token_is_bound_to_secret_and_instance(one, other, instance, neighbour):
     made = token(one, instance, 60, NOW)
     assert (seconds_left(other, instance, made, NOW) > 0) == (one == other)

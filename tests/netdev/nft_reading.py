@@ -52,7 +52,7 @@ class Reading:
                     return False, None
             elif kind == "vmap":
                 value = self._value(body["key"], frame)
-                verdicts = {key: verdict for key, verdict in self.sets[body["data"][1:]]}
+                verdicts = dict(self.sets[body["data"][1:]])
                 return self._rule([verdicts[value]], frame) if value in verdicts else (False, None)
             elif kind in ("accept", "drop"):
                 return True, kind

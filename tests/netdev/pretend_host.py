@@ -100,7 +100,7 @@ class PretendHost:
         self.guests.append(Guest(self, port))
         return self.guests[-1]
 
-    def socket(self, namespace: str, kind: int = socket.SOCK_STREAM, family: int = socket.AF_INET, protocol: int = 0) -> Any:
+    def socket(self, namespace: str, kind: int = socket.SOCK_STREAM, family: int = socket.AF_INET, protocol: int = 0):
         with inside(namespace):
             made = socket.socket(family, kind, protocol)
         made.settimeout(1.0)
@@ -149,5 +149,6 @@ def group(name: str, *rules: Rule, members: tuple[str, ...] = (), revision: int 
     return Group(name, revision, (*rules, OPEN), members)
 
 
-def allow(protocol: str, low: int, high: int | None = None, cidr: str | None = "0.0.0.0/0", source: str | None = None) -> Rule:
-    return Rule(f"sgr-{protocol}{low}", protocol, low, low if high is None else high, None if source else cidr, source)
+def allow(protocol: str, low: int, high: int | None = None, cidr: str = "0.0.0.0/0", source: str | None = None) -> Rule:
+    peer = (None, source) if source else (cidr, None)
+    return Rule(f"sgr-{protocol}{low}", protocol, low, low if high is None else high, *peer)

@@ -127,14 +127,14 @@ def arp(operation: int, mac: str, address: str, asked: str) -> bytes:
 async def test_forged_frames_are_never_seen_next_door(host):
     everything = allow("-1", -1)
     _, one, two = await two_guests(host, group("sg-1", everything), group("sg-2", everything))
-    mac = two.port.mac
+    mac, other = two.port.mac, "06:00:00:00:00:77"
     ipv4 = bytes.fromhex("450000240000000040fd") + bytes(2)
     udp = struct.pack("!HHHH", 67, 68, 16, 0) + b"FORGED!!"
     forged = {
         "arp for the gateway": ethernet(mac, 0x0806, arp(2, mac, "10.91.0.1", "10.91.0.11") + b"FORGED"),
         "arp for a neighbour": ethernet(mac, 0x0806, arp(1, mac, "10.91.0.11", "10.91.0.1") + b"FORGED"),
-        "arp with a foreign mac": ethernet(mac, 0x0806, arp(1, "06:00:00:00:00:77", "10.91.0.12", "10.91.0.1") + b"FORGED"),
-        "a foreign source mac": ethernet("06:00:00:00:00:77", 0x0806, arp(1, mac, "10.91.0.12", "10.91.0.1") + b"FORGED"),
+        "arp with a foreign mac": ethernet(mac, 0x0806, arp(1, other, "10.91.0.12", "10.91.0.1") + b"FORGED"),
+        "a foreign source mac": ethernet(other, 0x0806, arp(1, mac, "10.91.0.12", "10.91.0.1") + b"FORGED"),
         "ipv6": ethernet(mac, 0x86DD, bytes.fromhex("6000000000083a40") + bytes(32) + b"FORGED!!"),
         "a vlan tag": ethernet(mac, 0x8100, b"\x00\x05\x08\x00" + b"FORGED" * 10),
         "an unknown ethertype": ethernet(mac, 0x88B5, b"FORGED" * 10),
@@ -168,13 +168,13 @@ async def test_a_lease_goes_to_its_mac_and_is_taken_back(host):
     await driver.prepare()
     await driver.ensure((port,), (group("sg-1"),))
     guest = host.guest(port)
-    command = ["ip", "netns", "exec", guest.namespace, "busybox", "udhcpc", "-i", "eth0", "-n", "-q", "-t", "4", "-T", "1",
-               "-s", "/bin/true"]  # fmt: skip
 
-    def asks() -> str:
-        return subprocess.run(command, capture_output=True, text=True, timeout=20).stderr
+    def asks(who: Guest) -> str:
+        command = ["busybox", "udhcpc", "-i", "eth0", "-n", "-q", "-t", "4", "-T", "1", "-s", "/bin/true"]
+        inside = ["ip", "netns", "exec", who.namespace, *command]
+        return subprocess.run(inside, capture_output=True, text=True, timeout=20).stderr
 
-    assert "lease of 10.91.0.11 obtained" in await off_the_reactor(asks)
+    assert "lease of 10.91.0.11 obtained" in await off_the_reactor(asks, guest)
     assert port.mac in (host.runtime / "leases").read_text()
 
     await driver.ensure((), ())
@@ -183,9 +183,8 @@ async def test_a_lease_goes_to_its_mac_and_is_taken_back(host):
     heir = replace(host.port(2, "sg-1"), address=port.address)
     await driver.ensure((heir,), (group("sg-1"),))
     guest.unplugged()
-    second = host.guest(heir)
-    command[3] = second.namespace
-    assert "lease of 10.91.0.11 obtained" in await off_the_reactor(asks), "an address serves its next owner at once"
+    again = await off_the_reactor(asks, host.guest(heir))
+    assert "lease of 10.91.0.11 obtained" in again, "an address serves its next owner at once"
 
 
 async def test_guests_reach_metadata_and_nothing_else_of_the_host(host):
@@ -330,7 +329,20 @@ async def test_a_stale_neighbour_entry_does_not_outlive_its_owner(host):
     assert one.port.mac not in run("ip", "-n", host.name, "neigh")
 
 
-@pytest.mark.parametrize("shape", [{"bridge": "b" * 16}, {"bridge": ""}, {"cidr": "10.0.0.1/24"}, {"cidr": "10.0.0.0/31"}])
+async def test_a_tap_that_outlives_its_port_is_cut_off_and_a_wanted_one_comes_back(host):
+    driver, one, two = await two_guests(host, group("sg-1"), group("sg-2"))
+    await driver.release(one.port.instance)
+    assert not await off_the_reactor(host.pings, one.namespace, "10.91.0.1")
+    assert await off_the_reactor(host.pings, two.namespace, "10.91.0.1")
+    await driver.ensure((one.port, two.port), (group("sg-1"), group("sg-2")))
+    assert await off_the_reactor(host.pings, one.namespace, "10.91.0.1")
+    await driver.ensure((replace(one.port, address="nonsense"), two.port), (group("sg-1"), group("sg-2")))
+    assert not await off_the_reactor(host.pings, one.namespace, "10.91.0.1"), "a refused port does not speak either"
+
+
+@pytest.mark.parametrize("shape", [
+    {"bridge": "b" * 16}, {"bridge": ""}, {"cidr": "10.0.0.1/24"}, {"cidr": "10.0.0.0/31"},
+])  # fmt: skip
 def test_a_shape_that_cannot_be_is_refused_before_anything_is_done(host, shape):
     with pytest.raises(CloudError):
         LinuxNetwork(reactor, replace(host.shape, **shape))

@@ -10,10 +10,11 @@ from cloudcore.netdev.driver import NetworkShape
 from cloudcore.netdev.render_nft import full, instances, of_table, removal
 from tests.firewalls import FIXED, INSIDE, World, a_port, hosts, packets
 from tests.netdev.nft_reading import Frame, Reading
+from tests.netdev.pretend_host import needs_root
 
 SHAPE = NetworkShape("ccb0", "cctest", FIXED, "10.90.0.1")
 PORT = a_port(1, "10.90.0.2")
-OPEN = Group("sg-0a", 1, (Rule("sgr-1", "-1", -1, -1, "0.0.0.0/0"), Rule("sgr-2", "-1", -1, -1, "0.0.0.0/0", egress=True)))
+OPEN = Group("sg-0a", 1, tuple(Rule("sgr-1", "-1", -1, -1, "0.0.0.0/0", egress=way) for way in (True, False)))
 RULES = compile_rules([PORT], [OPEN])
 
 
@@ -117,9 +118,10 @@ def test_the_instances_are_read_back_from_a_listing():
     assert of_table(listed, "other") == []
 
 
+@needs_root
 @settings(max_examples=15, deadline=None)
 @given(hosts())
 def test_what_compiles_the_kernel_accepts(host):
     """`-c` checks without loading, in a network namespace of its own."""
-    subprocess.run(["unshare", "--net", "nft", "-c", "-j", "-f", "-"], check=True, timeout=20,
-                   input=json.dumps({"nftables": full(SHAPE, compile_rules(*host)) + removal(SHAPE)}).encode())  # fmt: skip
+    commands = json.dumps({"nftables": full(SHAPE, compile_rules(*host)) + removal(SHAPE)})
+    subprocess.run(["unshare", "--net", "nft", "-c", "-j", "-f", "-"], check=True, timeout=20, input=commands.encode())
