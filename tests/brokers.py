@@ -17,9 +17,15 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 SERVER = "/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server"
 STARTS = 60.0  # seconds; 5 to 7 on an idle machine with 2 cores
@@ -27,6 +33,10 @@ QUIET = "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none"  # no busy waiting: the
 
 CONFIGURATION = """
 listeners.tcp.1 = 127.0.0.1:{port}
+listeners.ssl.1 = 127.0.0.1:{tls_port}
+ssl_options.certfile = {home}/certificate.pem
+ssl_options.keyfile = {home}/key.pem
+ssl_options.verify = verify_none
 log.console = false
 disk_free_limit.absolute = 10MB
 vm_memory_high_watermark.absolute = 512MB
@@ -41,12 +51,32 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+def certify(home: Path) -> bytes:
+    """Writes certificate.pem and key.pem for "localhost", signed by itself; gives the certificate."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )  # fmt: skip
+    pem = certificate.public_bytes(Encoding.PEM)
+    (home / "certificate.pem").write_bytes(pem)
+    (home / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return pem
+
+
 @dataclass
 class RabbitMq:
     """One node. `start` returns at once, `wait` when it answers; `kill` is SIGKILL, `stop` ends everything."""
 
     home: Path
     port: int = field(default_factory=free_port)
+    tls_port: int = field(default_factory=free_port)
     password: str = field(default_factory=secrets.token_hex)
     _node: subprocess.Popen[bytes] | None = None
     _epmd: subprocess.Popen[bytes] | None = None
@@ -57,7 +87,8 @@ class RabbitMq:
 
     def prepare(self) -> None:
         self._distribution, epmd_port = free_port(), free_port()
-        (self.home / "rabbitmq.conf").write_text(CONFIGURATION.format(port=self.port, password=self.password))
+        (self.home / "rabbitmq.conf").write_text(self._configuration())
+        self.authority = certify(self.home)
         (self.home / "plugins").write_text("[].")
         cookie = self.home / ".erlang.cookie"
         cookie.write_text(secrets.token_hex(16))
@@ -72,6 +103,9 @@ class RabbitMq:
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"-kernel inet_dist_use_interface {{127,0,0,1}} {QUIET}",
         }  # fmt: skip
         self._epmd = self._run("epmd", "-port", str(epmd_port), "-address", "127.0.0.1")
+
+    def _configuration(self) -> str:
+        return CONFIGURATION.format(port=self.port, tls_port=self.tls_port, home=self.home, password=self.password)
 
     def _run(self, *arguments: str) -> subprocess.Popen[bytes]:
         with (self.home / "output").open("ab") as output:

@@ -27,6 +27,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from cloudcore.errors import CloudError
 from cloudcore.process.running import ENVIRONMENT, found, status
 
 FIRST, MOST = 1.0, 30.0  # seconds before the first and the later restarts, doubling
@@ -212,8 +213,16 @@ class Supervised(Service):
             self._delay = FIRST
         self.log.warn("{program} ended ({how}); again in {delay:g} s",
                       program=self._argv[0], how=how, delay=self._delay)  # fmt: skip
-        self._again = self._reactor.callLater(self._delay, self._spawn)
+        self._again = self._reactor.callLater(self._delay, self._spawn_again)
         self._delay = min(self._delay * 2, MOST)
+
+    def _spawn_again(self) -> None:
+        """What could be started once may be missing for a while, during an upgrade for one."""
+        try:
+            self._spawn()
+        except (CloudError, OSError) as problem:
+            self._child = None
+            self._ended(str(problem))
 
 
 class _Child(ProcessProtocol):

@@ -211,6 +211,40 @@ async def test_a_wrong_password_is_tried_again_and_never_shown(make: Make, topic
     assert "not-the-password" not in repr(wrong)
 
 
+def over_tls(rabbitmq: RabbitMq, host: str, authority: bytes | None) -> Broker:
+    return Broker(host, rabbitmq.tls_port, "guest", rabbitmq.password, tls=True, authority=authority)
+
+
+async def test_tls_carries_commands_both_ways(make: Make, topic: str, rabbitmq: RabbitMq) -> None:
+    broker = over_tls(rabbitmq, "localhost", rabbitmq.authority)
+    await make(broker).serve(topic, echo)
+    body = bytes(250_000)
+    assert await make(broker).command(topic, body, 10) == body
+
+
+@pytest.mark.parametrize(("host", "trusted"), [("127.0.0.1", True), ("localhost", False)])
+async def test_a_broker_that_cannot_prove_its_name_is_not_spoken_to(
+    make: Make, topic: str, rabbitmq: RabbitMq, host: str, trusted: bool
+) -> None:
+    broker = over_tls(rabbitmq, host, rabbitmq.authority if trusted else None)
+    with pytest.raises(TimedOut):
+        await make(broker).command(topic, b"{}", 1)
+
+
+async def test_a_bus_may_stop_before_it_started_and_start_after_it_stopped(topic: str, rabbitmq: RabbitMq) -> None:
+    bus = AmqpBus(reactor, rabbitmq.url)
+    await bus.stopService()
+    bus.startService()
+    await bus.serve(topic, echo)
+    await bus.stopService()
+    bus.startService()
+    try:
+        await bus.tell("facts", b"{}")  # connected, hence serving again
+        assert await bus.command(topic, b"again", 5) == b"again"
+    finally:
+        await bus.stopService()
+
+
 async def test_an_unreachable_broker_lets_the_bus_stop(make: Make, topic: str) -> None:
     bus = make("amqp://guest:guest@127.0.0.1:1/")
     waiting = bus.command(topic, b"{}", 10)

@@ -64,6 +64,21 @@ async def test_stopping_between_two_lives_is_the_end(tmp_path: Path) -> None:
     assert child.pid is None
 
 
+async def test_a_program_that_vanished_is_tried_again(tmp_path: Path) -> None:
+    program, counter = tmp_path / "program", tmp_path / "counter"
+    program.write_text(f"#!/bin/sh\necho run >> {counter}\n")
+    program.chmod(0o755)
+    child = Supervised(reactor, [str(program)])
+    child.startService()
+    hidden = program.rename(tmp_path / "hidden")
+    await until(lambda: runs(counter) == 1 or child.pid is None)
+    await deferLater(reactor, 1.2)
+    before = runs(counter)
+    hidden.rename(program)
+    await until(lambda: runs(counter) > before)
+    await child.stopService()
+
+
 @pytest.mark.deadline(30)
 async def test_a_child_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     counter = tmp_path / "counter"

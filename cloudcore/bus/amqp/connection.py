@@ -88,6 +88,7 @@ class Connection(Service):
         self._delay = backoffPolicy(initialDelay=0.1, maxDelay=5.0)
         self._factory = ClientFactory(broker.vhost, heartbeat, reactor)
         self._client: Client | None = None
+        self._loop: Deferred[None] = succeed(None)
         self._waiting: list[Deferred[Client]] = []
 
     def startService(self) -> None:
