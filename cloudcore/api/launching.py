@@ -229,6 +229,7 @@ def _take_quota(books: Books, call: Call, order: Order) -> int:
 def _again(books: Books, call: Call, ids: list[str]) -> Mapping[str, Any]:
     """The same ids in their current state."""
     shown = books.over(InstancePages).page(call.project, Wanted(ids=ids, limit=len(ids)), float("inf"))
+    shown = sorted(shown, key=lambda one: one.instance.launch_index)
     return _answer(call, shown, books.tags.of(call.project, ids))
 
 

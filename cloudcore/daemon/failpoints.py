@@ -1,7 +1,8 @@
 """Where a crash test may kill a daemon: every service calls `failpoint(name)` at its effects; here the call gets teeth.
 
-`CLOUDCORE_FAILPOINT=conductor.place.before` ends this process with SIGKILL when that point is reached for the first time
-(`...:3`: for the third). Without the variable a failpoint is a function that does nothing.
+`CLOUDCORE_FAILPOINT=FILE` ends this process with SIGKILL when it reaches the point whose name is the content of FILE. No
+file, no name, no end: a test writes it once the cloud has come up. Without the variable a failpoint is a function that
+does nothing, and no file is ever looked at.
 """
 
 from __future__ import annotations
@@ -19,15 +20,17 @@ def nothing(name: str) -> None:
 
 
 def from_environment(environment: Mapping[str, str]) -> Failpoint:
-    wanted, _, count = environment.get(VARIABLE, "").partition(":")
-    if not wanted:
+    path = environment.get(VARIABLE)
+    if not path:
         return nothing
-    left = [int(count or 1)]
 
     def kill(name: str) -> None:
+        try:
+            with open(path, encoding="ascii") as armed:
+                wanted = armed.read()
+        except FileNotFoundError:
+            return
         if name == wanted:
-            left[0] -= 1
-            if not left[0]:
-                os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.SIGKILL)
 
     return kill
