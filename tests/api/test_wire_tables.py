@@ -1,7 +1,7 @@
 """Runs the tables of tests/wire: conversations in requests and answers, readable without Python.
 
-A step is `ask` (a query string; {name} is what an earlier step kept), and what the answer must be: `code` (an error; the
-status follows from codes.py unless `status` says otherwise), `has` (path = text), `count` (path = number), `lacks`
+A step is `ask` (a query string; {name} is what an earlier step kept), and what the answer must be: `code` (an error;
+the status follows from codes.py unless `status` says otherwise), `has` (path = text), `count` (path = number), `lacks`
 (paths). `keep` names texts for later steps. `who` asks, alice if nobody is named. `event` moves an instance as the
 conductor would: "guest-started {i}".
 """
@@ -28,7 +28,7 @@ def cases() -> Iterator[Any]:
             yield pytest.param(case, id=f"{table.stem}: {case['title']}")
 
 
-@pytest.mark.parametrize("case", cases())
+@pytest.mark.parametrize("case", list(cases()))
 def test_conversation(house: Any, case: dict[str, Any]) -> None:
     kept: dict[str, str] = {}
     for step in case["step"]:
@@ -55,8 +55,9 @@ def test_conversation(house: Any, case: dict[str, Any]) -> None:
 
 def test_every_ec2_code_that_we_emit_is_in_a_table() -> None:
     """But those that need a broken world, a clock or a bad signature, which have tests of their own."""
-    elsewhere = {"AuthFailure", "RequestExpired", "InternalError", "Unavailable", "RequestLimitExceeded", "InvalidRequest",
-                 "InsufficientInstanceCapacity", "InvalidAMIID.Unavailable", "InsufficientFreeAddressesInSubnet",
+    elsewhere = {"AuthFailure", "RequestExpired", "InternalError", "Unavailable", "RequestLimitExceeded",
+                 "InvalidRequest", "InsufficientInstanceCapacity", "InvalidAMIID.Unavailable",
+                 "InsufficientFreeAddressesInSubnet",
                  "Unsupported", "OperationNotPermitted", "InvalidManifest", "TagLimitExceeded",
                  "RulesPerSecurityGroupLimitExceeded", "SecurityGroupLimitExceeded"}  # fmt: skip
     seen = {step.get("code") for case in cases() for step in case.values[0]["step"]}
