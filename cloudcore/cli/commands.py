@@ -141,6 +141,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("host delete", "places:host_delete", "forget a host that holds nothing", (NAME, YES, JSON)),
     # -- below
     Command("db migrate", "database:migrate", "bring the database to this version's schema", (JSON,)),
+    Command("db seed", "seeding:run", "first accounts and network, where daemons run on their own", (JSON,)),
     Command("config check", "configuration:check", "all mistakes at once", (JSON,)),
     Command("config show", "configuration:show", "every key as it counts, without secrets", (JSON,)),
 )  # fmt: skip

@@ -29,7 +29,6 @@ from cloudcore.daemon.json_log import JsonLines, observer
 from cloudcore.errors import CloudError, Code
 
 log = Logger()
-NETWORK = "default"
 LEAST_FREE = 1 << 30  # bytes of disk for a first guest and its images
 AGAIN = 0.1  # seconds between looks for a detached cloud
 
@@ -103,8 +102,7 @@ async def serve(clock: Any, options: Any, console: Console, config: Config, star
     began = time.monotonic()
     opened = database.open_database(clock, config, options.state)
     opened.database.startService()
-    await seeding.seed(opened.auth)
-    await opened.database.transact(seed_network, config.network.cidr)
+    await seeding.seed(opened, options.state)
     running = await start(clock, config, options.state)
     clock.addSystemEventTrigger("before", "shutdown", stopping(console, options, opened, running))
     if not options.in_background:
@@ -113,20 +111,6 @@ async def serve(clock: Any, options: Any, console: Console, config: Config, star
         arrival(clock, options, console, setting, began)
     await Deferred()
     return DONE
-
-
-def seed_network(books: Any, cidr: str) -> None:
-    """The row that addresses are claimed from. A network in use does not move."""
-    networks = books.addresses.networks()
-    if not networks:
-        books.addresses.create_network(NETWORK, cidr)
-    elif cidr not in {network.cidr for network in networks}:
-        if any(network.used for network in networks):
-            raise CloudError(Code.CONFIGURATION, f"[network] cidr = {cidr}, but guests have addresses of "
-                                                 f"{networks[0].cidr}: terminate them first, or set it back")
-        for network in networks:
-            books.addresses.remove_network(network.name)
-        books.addresses.create_network(NETWORK, cidr)
 
 
 def stopping(console: Console, options: Any, opened: database.Open,

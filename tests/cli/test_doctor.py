@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.cli.calling import call
+
+
+def test_a_machine_for_simulated_guests_is_examined_for_what_they_need(tmp_path: Path) -> None:
+    done = call("doctor", "--json", state=tmp_path / "var", CLOUDCORE_COMPUTE__DRIVER="simulated")
+    assert done.code == 0, done.out
+    assert [finding["check"] for finding in done.json] == ["python", "state", "disk", "ports", "schema"]
+    assert {finding["result"] for finding in done.json} <= {"OK", "WARN"}
+
+
+def test_what_fails_is_named_with_its_fix(tmp_path: Path) -> None:
+    state = tmp_path / "var"
+    call("db", "migrate", state=state)
+    (state / "VERSION").write_text("99")
+    done = call("doctor", state=state, CLOUDCORE_COMPUTE__DRIVER="simulated")
+    assert done.code == 1
+    (line,) = [line for line in done.out.splitlines() if line.startswith("FAIL")]
+    assert "version 99" in line
+    assert "fix: " in line
+
+
+def test_real_guests_need_more(tmp_path: Path) -> None:
+    done = call("doctor", "--json", state=tmp_path / "var")
+    checks = [finding["check"] for finding in done.json]
+    assert checks[5:] == ["root", "programs", "modules", "kvm", "br_netfilter"]
+
+
+def test_accounts_and_network_are_seeded_once(tmp_path: Path) -> None:
+    state = tmp_path / "var"
+    call("db", "migrate", state=state)
+    assert call("db", "seed", "--json", state=state).json == {
+        "made": ["main", "admin", "user", "image-fetcher", "10.90.0.0/16"]}
+    assert call("db", "seed", "--json", state=state).json == {"made": []}
+    assert call("user", "show", "admin", "--json", state=state).json["roles"] == ["admin"]
+
+
+def test_what_an_operator_took_away_stays_away(tmp_path: Path) -> None:
+    state = tmp_path / "var"
+    call("db", "migrate", state=state)
+    call("db", "seed", state=state)
+    call("user", "delete", "admin", "--yes", state=state)
+    call("user", "revoke", "user", "user", "--project", "main", state=state)
+    assert call("db", "seed", "--json", state=state).json == {"made": []}
+    assert [row["name"] for row in call("user", "list", "--json", state=state).json] == ["image-fetcher", "user"]
+    assert call("user", "show", "user", "--json", state=state).json["roles"] == []

@@ -1,0 +1,40 @@
+"""The first accounts, on an Auth Manager in memory."""
+
+from __future__ import annotations
+
+import os
+
+from twisted.internet.task import Clock
+
+from cloudcore.auth.memory import MemoryAuthManager
+from cloudcore.cli.seeding import ACCOUNTS, seed_accounts
+
+
+async def roles_and_keys(auth: MemoryAuthManager) -> dict[str, tuple[list[str], int]]:
+    return {user.name: ([grant.role for grant in await auth.grants(user.name)], len(await auth.access_keys(user.name)))
+            for user in await auth.users()}
+
+
+async def test_every_account_gets_one_key_and_its_role() -> None:
+    auth = MemoryAuthManager(Clock(), os.urandom)
+    assert await seed_accounts(auth) == ["main", "admin", "user", "image-fetcher"]
+    whole = {"admin": (["admin"], 1), "user": (["user"], 1), "image-fetcher": (["auditor"], 1)}
+    assert await roles_and_keys(auth) == whole
+    assert await seed_accounts(auth) == []
+    assert await roles_and_keys(auth) == whole
+
+
+async def test_a_seeding_that_was_cut_off_anywhere_is_made_whole() -> None:
+    reference = MemoryAuthManager(Clock(), os.urandom)
+    await seed_accounts(reference)
+    for account in ACCOUNTS:
+        for parts in range(3):
+            auth = MemoryAuthManager(Clock(), os.urandom)
+            await auth.create_project("main")
+            await auth.create_user(account.user)
+            if parts >= 1:
+                await auth.create_access_key(account.user, "main")
+            if parts >= 2:
+                await auth.grant(account.user, account.role, account.project)
+            await seed_accounts(auth)
+            assert await roles_and_keys(auth) == await roles_and_keys(reference)
