@@ -34,7 +34,7 @@ MIB = 1 << 20  # of a buffer, and of what one CRC covers
 ALIGN = 4096  # O_DIRECT's grain
 HELD = 6  # buffers that one upload may hold
 SPARE = 96  # buffers kept for the next: what 16 uploads hold
-FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 Buffer = tuple[memoryview, int]
 
 
@@ -194,6 +194,11 @@ class BlobWriter:
         """The row is committed."""
         self._directory.active.discard(self.name)
 
+    @property
+    def failed(self) -> bool:
+        """There will be no more room; `finished` tells why."""
+        return self._failed
+
     def _working(self) -> bool:
         return self._hashing.busy or self._writing.busy or self._syncing
 
@@ -266,6 +271,7 @@ class BlobWriter:
             failure = Failure(translated(error), exc_tb=failure.getTracebackObject())
         if not self._abandoned:
             self.finished.errback(failure)
+            self.on_room()
 
     def _close(self) -> None:
         os.close(self._descriptor)
@@ -279,7 +285,7 @@ class BlobWriter:
 
 def translated(error: OSError) -> Exception:
     if error.errno in FULL_DISK:
-        return Refused("InsufficientStorage", "The disk of the store is full")
+        return Refused("InsufficientStorage", "The disk of the store does not take a body of this size")
     return error
 
 

@@ -149,6 +149,9 @@ async def pour(blobs: BlobDirectory, extents: list[Extent], writer: BlobWriter) 
 
 
 async def room_in(writer: BlobWriter) -> None:
+    """Raises what made the writer fail."""
+    if writer.failed:
+        await writer.finished
     waiting: Deferred[None] = Deferred()
     writer.on_room = lambda: None if waiting.called else waiting.callback(None)
     await waiting

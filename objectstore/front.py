@@ -198,7 +198,9 @@ class Request(http.Request):
     async def _send_file(self, body: FileBody) -> None:
         """A body that is not right never ends well: the connection is cut."""
         channel, plain = self.channel, self._bare()
-        self._wire = wire = SendFile(channel.transport) if plain else Push(self)
+        progress = channel.resetTimeout
+        self._wire = wire = SendFile(channel.transport, progress) if plain else Push(self, progress)
+        channel.setTimeout(IDLE)  # a peer that takes nothing may not hold the connection for ever
         try:
             await send_body(body, channel.factory.blobs, wire)
         except ConnectionLost:
@@ -209,6 +211,7 @@ class Request(http.Request):
                 channel.transport.abortConnection()
             return
         self._wire = None
+        channel.setTimeout(None)
         if not self._disconnected:
             if isinstance(wire, Push):
                 wire.close()

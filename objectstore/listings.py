@@ -34,6 +34,23 @@ def common_prefixes(prefixes: list[bytes], shown: Shown) -> str:
     return "".join(group("CommonPrefixes", tag("Prefix", shown(prefix))) for prefix in prefixes)
 
 
+async def list_object_versions(store: Store, request: Request) -> Answer:
+    """A bucket that never had versioning: each object is its own only version, named null."""
+    query, shown = request.query, Shown(request.query.get("encoding-type"))
+    marker = query.get("key-marker", "")
+    page = await find(store, request, raw(marker))
+    who = owner(require(request.bucket).project, "")
+    versions = "".join(group(
+        "Version", tag("Key", shown(entry.key)), tag("VersionId", "null"), tag("IsLatest", True),
+        tag("LastModified", iso(entry.modified)), tag("ETag", f'"{entry.etag}"'), tag("Size", entry.size), who,
+        tag("StorageClass", "STANDARD")) for entry in page.found)
+    following = None if page.last is None else shown(page.last)
+    return Answer(200, (XML,), document(
+        "ListVersionsResult", opening(request, shown, page), tag("KeyMarker", shown(marker)),
+        tag("NextKeyMarker", following), "" if following is None else tag("NextVersionIdMarker", "null"), versions,
+        common_prefixes(page.prefixes, shown)))
+
+
 def opening(request: Request, shown: Shown, page: Page[Entry]) -> str:
     query = request.query
     delimiter = query.get("delimiter")

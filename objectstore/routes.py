@@ -94,6 +94,7 @@ ROUTES: tuple[Route, ...] = (
           "ReplicationConfigurationNotFoundError"),
     row("GET", B, "ListMultipartUploads", "ListBucketMultipartUploads", Document(multipart.list_multipart_uploads),
         "uploads"),
+    row("GET", B, "ListObjectVersions", "ListBucketVersions", Document(listings.list_object_versions), "versions"),
     row("GET", B, "ListObjectsV2", "ListBucket", Document(listings.list_objects_v2), "list-type"),
     row("GET", B, "ListObjects", "ListBucket", Document(listings.list_objects)),
     row("POST", B, "DeleteObjects", "DeleteObject", Document(objects.delete_objects, 2 * MIB), "delete"),

@@ -21,7 +21,7 @@ from cloudcore.auth.model import AuthManager
 from cloudcore.domain.callers import Caller
 from cloudcore.domain.ids import RandomBytes
 from objectstore.access import Access
-from objectstore.blobs import BlobDirectory
+from objectstore.blobs import BlobDirectory, sync_directory
 from objectstore.chain import Chain, Doors
 from objectstore.front import Factory
 from objectstore.garbage import collect, sweep
@@ -55,6 +55,17 @@ class InUse(Exception):
     """Another process has this directory."""
 
 
+def locked(root: Path) -> int:
+    """The descriptor that holds the directory for this process. Raises InUse."""
+    descriptor = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise InUse(f"another object store has {root}") from None
+    return descriptor
+
+
 class ObjectStore(Service):
     """Listen with `factory()` between startService and stopService.
 
@@ -68,20 +79,16 @@ class ObjectStore(Service):
         self._access, self._doors, self._upkeep = Access(permits), settings.doors, settings.upkeep
         self._pool = ThreadPool(0, settings.threads, "blobs")
         self._loops: list[LoopingCall] = []
-        self._lock = -1
+        self._sqlite: SqliteIndex | None = None  # None: not started
 
     def startService(self) -> None:
         super().startService()
         self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._lock = os.open(self._root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._lock)
-            raise InUse(f"another object store has {self._root}") from None
+        self._lock = locked(self._root)
         self._pool.start()
         self._sqlite = SqliteIndex(self._root / "index.db", self._reactor.callFromThread, self._reactor.seconds)
         self._blobs = BlobDirectory(self._reactor, self._pool, self._root / "blobs")
+        sync_directory(self._root)
         index = self._sqlite.index
         store = Store(index, self._blobs, self._access, self._reactor.seconds, self._new_id, self._doors.regions)
         self._chain = Chain(store, self._auth, self._doors, self._reactor.seconds)
@@ -95,11 +102,14 @@ class ObjectStore(Service):
     def stopService(self) -> None:
         """Commits what waits; uploads under way are lost, as their clients will see."""
         super().stopService()
+        if self._sqlite is None:
+            return
         for loop in self._loops:
             if loop.running:
                 loop.stop()
         self._pool.stop()
         self._sqlite.close()
+        self._sqlite = None
         os.close(self._lock)
 
     def factory(self) -> Factory:

@@ -6,6 +6,7 @@ is Twisted's internals: tests hold it. Over TLS neither works: Push writes what 
 
 Every MiB is read and checked in a thread before the reactor sends it, which also keeps cold reads out of the reactor;
 the next is checked while one goes out. A bad one cuts the connection: a body that is not right must never end well.
+`progress` is called whenever the peer takes something.
 """
 
 from __future__ import annotations
@@ -108,8 +109,8 @@ async def _send_extent(descriptor: int, extent: Extent, blobs: BlobDirectory, wi
 class SendFile:
     """os.sendfile over plain TCP."""
 
-    def __init__(self, transport: Any) -> None:
-        self._transport, self._socket = transport, transport.getHandle().fileno()
+    def __init__(self, transport: Any, progress: Callable[[], None]) -> None:
+        self._transport, self._socket, self._progress = transport, transport.getHandle().fileno(), progress
         self._descriptor = self._offset = self._left = 0
         self._done: Deferred[None] | None = None
         self._lost = False
@@ -141,6 +142,7 @@ class SendFile:
             return main.CONNECTION_LOST
         self._offset += sent
         self._left -= sent
+        self._progress()
         if not self._left:
             transport.stopWriting()
             del transport.doWrite
@@ -161,8 +163,9 @@ class SendFile:
 class Push:
     """Writes through `consumer` until it is told to pause; call `close` after the last byte."""
 
-    def __init__(self, consumer: Any) -> None:
+    def __init__(self, consumer: Any, progress: Callable[[], None]) -> None:
         self._consumer, self._view, self._paused, self._lost = consumer, memoryview(b""), False, False
+        self._progress = progress
         self._done: Deferred[None] | None = None
         consumer.registerProducer(self, True)
 
@@ -192,6 +195,7 @@ class Push:
 
     def resumeProducing(self) -> None:
         self._paused = False
+        self._progress()
         self._push()
 
     def stopProducing(self) -> None:

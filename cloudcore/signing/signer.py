@@ -9,6 +9,7 @@ from time import gmtime, strftime
 from cloudcore.signing.heads import (
     ALGORITHM,
     EMPTY_BODY,
+    STAMP,
     TERMINATOR,
     UNSIGNED_PAYLOAD,
     Head,
@@ -18,7 +19,6 @@ from cloudcore.signing.heads import (
     signing_key,
 )
 
-STAMP = "%Y%m%dT%H%M%SZ"
 NEVER_SIGNED = frozenset({"authorization", "connection", "expect", "transfer-encoding", "user-agent"})
 
 

@@ -23,11 +23,10 @@ from email.utils import parsedate_to_datetime
 from enum import Enum
 from time import gmtime, strftime, strptime
 
-from cloudcore.signing.heads import ALGORITHM, TERMINATOR, Head, canonical_request, signature, signing_key
+from cloudcore.signing.heads import ALGORITHM, STAMP, TERMINATOR, Head, canonical_request, signature, signing_key
 
 SKEW = 900  # seconds, prescribed
 LONGEST = 604_800  # seconds a presigned URL may live, prescribed
-STAMP = "%Y%m%dT%H%M%SZ"
 NOBODY = secrets.token_hex(20)  # the secret of unknown keys
 ACCESS_KEY = re.compile(r"[A-Za-z0-9_]{4,128}")
 SCOPE_WORD = re.compile(r"[A-Za-z0-9-]{0,64}")  # a region may be empty: some clients name none

@@ -16,6 +16,8 @@ import boto3
 import pytest
 from botocore.config import Config
 
+from tests.objectstore.wire import keys
+
 HERE = Path(__file__).parent
 NUMBERS = count(1)
 
@@ -29,6 +31,9 @@ class Running:
 
     def url(self, scheme: str = "http") -> str:
         return f"{scheme}://127.0.0.1:{self.http if scheme == 'http' else self.https}"
+
+    def log(self) -> str:
+        return (Path(self.ca).parent / "store.log").read_text()
 
     def stop(self) -> None:
         assert self.process.stdin is not None
@@ -53,10 +58,6 @@ def start(root: Path) -> Running:
     return Running(process, **json.loads(line))
 
 
-def keys(name: str) -> tuple[str, str]:
-    return f"CCIA{name.upper():X<16}", f"secret-of-{name:x<30}"
-
-
 def client_of(running: Running, name: str = "alice", scheme: str = "http", **config: Any) -> Any:
     access_key, secret = keys(name)
     return boto3.client(
@@ -67,9 +68,12 @@ def client_of(running: Running, name: str = "alice", scheme: str = "http", **con
 
 @pytest.fixture(scope="session")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """What goes wrong unforeseen is a 500 and a traceback in the log: at the end there may be none."""
     started = start(tmp_path_factory.mktemp("store"))
     yield started
     started.stop()
+    assert started.process.returncode == 0
+    assert "Traceback" not in started.log()
 
 
 @pytest.fixture(scope="session")

@@ -16,24 +16,23 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from twisted.internet import reactor
-from twisted.internet.defer import ensureDeferred
+from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.protocol import Protocol
 from twisted.internet.stdio import StandardIO
+from twisted.internet.task import deferLater
 from twisted.logger import globalLogBeginner, textFileLogObserver
 
 from cloudcore.auth.memory import MemoryAuthManager
+from cloudcore.auth.model import Credential
 from cloudcore.domain.policy import permits
 from objectstore.chain import Doors
 from objectstore.service import ObjectStore, Settings
+from tests.objectstore.wire import keys
 
 PEOPLE = (("alice", "one", "user"), ("anna", "one", "user"), ("audit", "one", "auditor"), ("nobody", "one", None),
-          ("bob", "two", "user"), ("root", "two", "admin"))
+          ("slow", "one", "user"), ("bob", "two", "user"), ("root", "two", "admin"))
 REGION = "us-east-2"
-
-
-def keys(name: str) -> tuple[str, str]:
-    return f"CCIA{name.upper():X<16}", f"secret-of-{name:x<30}"
 
 
 def certificate(directory: Path) -> Path:
@@ -52,7 +51,7 @@ def certificate(directory: Path) -> Path:
 
 
 async def people() -> MemoryAuthManager:
-    auth = MemoryAuthManager(reactor, os.urandom)
+    auth = SlowForSome(reactor, os.urandom)
     await auth.create_project("one", "111111111111")
     await auth.create_project("two", "222222222222")
     for name, project, role in PEOPLE:
@@ -61,6 +60,14 @@ async def people() -> MemoryAuthManager:
             await auth.grant(name, role, project)
         await auth.create_access_key(name, project, *keys(name))
     return auth
+
+
+class SlowForSome(MemoryAuthManager):
+    """As a directory on the network: the answer about some keys takes its time."""
+
+    def credential(self, access_key: str) -> Deferred[Credential | None]:
+        answer = super().credential(access_key)
+        return deferLater(reactor, 0.2, lambda: answer) if "SLOW" in access_key else answer
 
 
 class EndWithInput(Protocol):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.objectstore.conftest import keys
+from tests.objectstore.wire import keys
 
 AWS = Path(sys.executable).parent / "aws"
 

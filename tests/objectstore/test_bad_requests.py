@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import random
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet import abstract, tcp
+from twisted.web import http
 
 from cloudcore.signing.heads import Head
 from cloudcore.signing.signer import presign
@@ -277,6 +280,57 @@ def test_a_bucket_may_stand_in_the_host(wire: Wire, bucket: str) -> None:
     head = Head("GET", "/k", "", {"host": f"{bucket}.s3.example.org:3333"})
     assert ask(wire, signed(head)).body == b"x"
     assert ask(wire, signed(replace(head, path="/"))).body.count(b"<Key>") == 1
+
+
+@pytest.mark.parametrize("size", [0, 100, 3 * MIB])
+def test_a_body_that_comes_before_the_judgement_is_kept(wire: Wire, bucket: str, size: int) -> None:
+    body = b"x" * size
+    head = signed(put(wire, bucket, body), body, by=signer("slow"))
+    wire.send(rendered(head) + body + rendered(signed(get(wire, f"/{bucket}/k"), by=signer("slow"))))
+    assert wire.reply().status == 200
+    assert wire.reply().body == body
+    wrong = signed(put(wire, bucket, body), b"other", by=signer("slow"))
+    assert ask(wire, wrong, body).code == "XAmzContentSHA256Mismatch"
+
+
+def test_a_client_that_leaves_while_it_is_judged_leaves_nothing(wire: Wire, bucket: str) -> None:
+    for size in (0, 100, MIB):
+        gone = Wire(wire.port)
+        body = b"x" * size
+        gone.send(rendered(signed(put(gone, bucket, body), UNSIGNED_PAYLOAD, by=signer("slow"))) + body[:-1])
+        gone.close()
+    time.sleep(0.3)
+    assert ask(wire, signed(get(wire, f"/{bucket}/k"))).status in (200, 404)
+
+
+def test_s30_noise_of_any_kind_gets_an_answer_or_an_end_and_the_store_stands(running: Any, bucket: str) -> None:
+    chance = random.Random(7)  # noqa: S311
+    good = [rendered(signed(put(Wire(running.http), bucket, b"abc"), b"abc")) + b"abc",
+            rendered(signed(head_of("GET", f"/{bucket}?list-type=2&prefix=a", running.http))),
+            rendered(signed(head_of("POST", f"/{bucket}/k?uploads", running.http)))]
+    for number in range(150):
+        noise = bytearray(chance.choice(good))
+        for _ in range(chance.randint(1, 6)):
+            at, spoil = chance.randrange(len(noise)), [b"\0", b"\xff", b"\r\n", b"%", b"/", b":", b" ", b"9"]
+            noise[at : at + chance.randint(0, 3)] = chance.choice(spoil)
+        noisy = Wire(running.http)
+        noisy.send(bytes(noise))
+        if number % 3 == 0:
+            noisy.end()
+            noisy.drain()
+        noisy.close()
+    assert ask(Wire(running.http), get(Wire(running.http), "/healthz")).body == b"ok\n"
+    assert running.process.poll() is None
+
+
+def test_what_the_front_takes_from_twisted_is_still_there(running: Any) -> None:
+    """Private names: a new release of Twisted may change them."""
+    assert hasattr(http._IdentityTransferDecoder(1, bytes, bytes), "contentLength")
+    descriptor = abstract.FileDescriptor(reactor=object())
+    assert {"_tempDataBuffer", "dataBuffer", "doWrite", "startWriting"} <= {*dir(tcp.Connection), *vars(descriptor)}
+    assert {"_respondToBadRequestAndDisconnect", "allHeadersReceived", "_command"} <= {
+        *dir(http.HTTPChannel), *http.HTTPChannel.allHeadersReceived.__code__.co_names,
+        *http.HTTPChannel.allContentReceived.__code__.co_names}
 
 
 def test_two_requests_in_one_packet_are_answered_in_order(wire: Wire, bucket: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import socket
 import sqlite3
 import threading
@@ -147,6 +148,26 @@ def test_f26_a_flipped_bit_or_a_short_file_cuts_the_connection(own: Callable[[],
     with pytest.raises(ClientError, match="InternalError"):
         client.get_object(Bucket="bkt", Key="k")
     assert client.list_buckets()["Buckets"]
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_disk_that_takes_no_more_is_507_leaves_nothing_and_the_store_goes_on(own: Callable[[], Any], tmp_path: Path,
+                                                                              scheme: str) -> None:
+    running = own()
+    client = client_of(running, scheme=scheme)
+    client.create_bucket(Bucket="bkt")
+    _, hard = resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, (2 * MIB, hard))
+    for size in (3 * MIB, 24 * MIB):  # the second is still under way when the disk says no
+        with pytest.raises(ClientError) as raised:
+            client.put_object(Bucket="bkt", Key="k", Body=bytes(size))
+        assert raised.value.response["ResponseMetadata"]["HTTPStatusCode"] == 507
+    until(lambda: files(tmp_path) == set())
+    client.put_object(Bucket="bkt", Key="k", Body=body("k", MIB))
+    resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, (hard, hard))
+    client.put_object(Bucket="bkt", Key="k", Body=body("k", 3 * MIB))
+    assert client.get_object(Bucket="bkt", Key="k")["Body"].read() == body("k", 3 * MIB)
+    assert "Traceback" not in running.log()
 
 
 def test_a_second_store_on_one_directory_does_not_start(own: Callable[[], Any]) -> None:

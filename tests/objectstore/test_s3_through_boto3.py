@@ -84,6 +84,19 @@ def test_s14_hostile_keys_stay_in_their_bucket(s3: Any, bucket: str) -> None:
     assert [found["Key"] for found in s3.list_objects_v2(Bucket=bucket)["Contents"]] == ["copy"]
 
 
+def test_every_object_is_its_own_only_version(s3: Any, bucket: str) -> None:
+    for key in ("a", "b é", "c"):
+        s3.put_object(Bucket=bucket, Key=key, Body=b"")
+    pages = list(s3.get_paginator("list_object_versions").paginate(Bucket=bucket, PaginationConfig={"PageSize": 2}))
+    found = [(one["Key"], one["VersionId"]) for page in pages for one in page["Versions"]]
+    assert found == [("a", "null"), ("b é", "null"), ("c", "null")]
+    gone = s3.delete_objects(Bucket=bucket, Delete={"Objects": [
+        {"Key": key, "VersionId": version} for key, version in found]})
+    assert len(gone["Deleted"]) == 3
+    refused = s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": "a", "VersionId": "v1"}]})
+    assert refused["Errors"][0]["Code"] == "NoSuchVersion"
+
+
 def test_listings_group_at_a_delimiter(s3: Any, bucket: str) -> None:
     for key in ("a/1", "a/2", "b", "c/d/1", "c/e", "ü/x y"):
         s3.put_object(Bucket=bucket, Key=key, Body=b"")
@@ -318,8 +331,7 @@ def test_x12_what_is_not_set_has_its_own_code_and_what_is_not_offered_is_501(as_
                        (s3.get_bucket_ownership_controls, "OwnershipControlsNotFoundError"),
                        (s3.get_object_lock_configuration, "ObjectLockConfigurationNotFoundError"),
                        (s3.get_bucket_replication, "ReplicationConfigurationNotFoundError"),
-                       (s3.list_bucket_metrics_configurations, "NotImplemented"),
-                       (s3.list_object_versions, "NotImplemented")):
+                       (s3.list_bucket_metrics_configurations, "NotImplemented")):
         assert code_of(call, Bucket=bucket) == code
     assert "Status" not in s3.get_bucket_versioning(Bucket=bucket)
     assert s3.get_bucket_acl(Bucket=bucket)["Grants"][0]["Permission"] == "FULL_CONTROL"

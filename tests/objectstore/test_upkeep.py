@@ -113,7 +113,7 @@ async def until_gone(blobs: BlobDirectory) -> None:
 async def test_a_write_that_fails_leaves_nothing_and_a_full_disk_has_its_own_code(blobs: BlobDirectory) -> None:
     writer = blobs.writer(1 << 55, {})  # more than any file system takes: fallocate fails
     fill(writer, memoryview(bytes(MIB)))
-    with pytest.raises(OSError, match="File too large"):
+    with pytest.raises(Refused, match="InsufficientStorage"):
         await writer.finished
     writer.discard()
     await until_gone(blobs)

@@ -63,12 +63,28 @@ class Wire:
         except ConnectionResetError:
             return True
 
+    def end(self) -> None:
+        """Nothing more will be sent."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+
+    def drain(self) -> None:
+        """Reads until the server closes."""
+        with suppress(ConnectionResetError):
+            while self._socket.recv(65536):
+                pass
+
     def close(self) -> None:
         self._socket.close()
 
 
+def keys(name: str) -> tuple[str, str]:
+    """The access key and secret of one of the store's people."""
+    return f"CCIA{name.upper():X<16}", f"secret-of-{name:x<30}"
+
+
 def signer(name: str = "alice", region: str = "us-east-2") -> Signer:
-    return Signer(f"CCIA{name.upper():X<16}", f"secret-of-{name:x<30}", region, "s3")
+    return Signer(*keys(name), region, "s3")
 
 
 def head_of(method: str, target: str, port: int, **headers: str) -> Head:
@@ -88,4 +104,4 @@ def rendered(head: Head, more: bytes = b"") -> bytes:
     return "\r\n".join(lines).encode() + b"\r\n" + more + b"\r\n"
 
 
-__all__ = ["EMPTY_BODY", "UNSIGNED_PAYLOAD", "Reply", "Wire", "head_of", "rendered", "signed", "signer"]
+__all__ = ["UNSIGNED_PAYLOAD", "Reply", "Wire", "head_of", "keys", "rendered", "signed", "signer"]
