@@ -95,7 +95,7 @@ def _create(books: Books, call: Call, asked: CreateSecurityGroup, tags: Mapping[
     id = new_id("security-group", call.cloud.random)
     first = (groups_of_project.open_egress(call, id),)
     books.groups.insert(SecurityGroup(id, call.project, asked.GroupName, asked.Description, 1, books.now(), first))
-    books.tags.put(call.project, {id: "security-group"}, tags)
+    books.tags.begin(call.project, {id: "security-group"}, tags)
     return Outcome({"GroupId": id, "Tags": tagging.shown(tags) or None}, (id,))
 
 
@@ -150,7 +150,7 @@ def _authorize(books: Books, call: Call, asked: RuleChange, wanted: Sequence[Ter
     fresh = partial(new_id, "security-group-rule", call.cloud.random)
     added = group_rules.rules(books, call, group.id, wanted, egress, fresh)
     revision = books.groups.add_rules(group.id, added, call.cloud.limits[quotas.RULES])
-    books.tags.put(call.project, {one.rule.id: "security-group-rule" for one in added}, tags)
+    books.tags.begin(call.project, {one.rule.id: "security-group-rule" for one in added}, tags)
     views = [group_rules.rule_view(call, one, tagging.shown(tags)) for one in added]
     return _regrouped(books, call, group, revision, {"Return": True, "SecurityGroupRules": views})
 

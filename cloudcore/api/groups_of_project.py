@@ -16,10 +16,15 @@ ANYWHERE = "0.0.0.0/0"
 
 def ids(books: Books, call: Call, group_ids: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
     """In the order given, each once. Raises GROUP_MALFORMED, GROUP_UNKNOWN."""
+    return tuple(named(books, call, group_ids, names))
+
+
+def named(books: Books, call: Call, group_ids: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+    """{id: name}, in the order given. Raises GROUP_MALFORMED, GROUP_UNKNOWN."""
     for id in group_ids:
         if not well_formed("security-group", id):
             raise CloudError(Code.GROUP_MALFORMED, f"Invalid id: \"{id}\" (expecting \"sg-...\")")
-    own = books.groups.of_project(call.project, group_ids)
+    own = books.groups.own_names(call.project, group_ids)
     by_name = books.groups.named(call.project, names)
     if DEFAULT_NAME in names and DEFAULT_NAME not in by_name:
         by_name[DEFAULT_NAME] = default(books, call)
@@ -29,7 +34,7 @@ def ids(books: Books, call: Call, group_ids: Sequence[str], names: Sequence[str]
     for name in names:
         if name not in by_name:
             raise CloudError(Code.GROUP_UNKNOWN, f"The security group '{name}' does not exist in the default VPC")
-    return tuple(dict.fromkeys([*group_ids, *(by_name[name] for name in names)]))
+    return {**{id: own[id] for id in group_ids}, **{by_name[name]: name for name in names}}
 
 
 def default(books: Books, call: Call) -> str:

@@ -167,7 +167,7 @@ def _register(books: Books, call: Call, asked: RegisterImage, inspected: Inspect
         architecture=asked.Architecture, root_device=asked.RootDeviceName, public=False, state="available",
         created=books.now())  # fmt: skip
     books.images.insert(image)
-    books.tags.put(call.project, {image.id: "image"}, tags)
+    books.tags.begin(call.project, {image.id: "image"}, tags)
     return Outcome({"ImageId": image.id}, (image.id,))
 
 

@@ -74,7 +74,7 @@ def _check_name(name: str) -> None:
 def _keep(books: Books, call: Call, name: str, made: Material, tags: Mapping[str, str]) -> Outcome:
     id = new_id("key-pair", call.cloud.random)
     books.key_pairs.insert(KeyPair(id, call.project, name, made.type, made.fingerprint, made.public, books.now()))
-    books.tags.put(call.project, {id: "key-pair"}, tags)
+    books.tags.begin(call.project, {id: "key-pair"}, tags)
     answer = {"KeyName": name, "KeyFingerprint": made.fingerprint, "KeyPairId": id, "Tags": tagging.shown(tags) or None}
     return Outcome(answer, (id,))
 

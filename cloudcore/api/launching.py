@@ -20,6 +20,7 @@ from cloudcore.domain import quotas
 from cloudcore.domain.ids import default_subnet, mac_address, new_id, well_formed
 from cloudcore.domain.instance_types import DEFAULT_TYPE, INSTANCE_TYPES, InstanceType
 from cloudcore.domain.instances import Instance, State
+from cloudcore.domain.security_groups import DEFAULT_NAME
 from cloudcore.errors import CloudError, Code
 from cloudcore.store.books import Books
 from cloudcore.store.instance_pages import InstancePages, ShownInstance
@@ -182,8 +183,8 @@ def _launch(books: Books, call: Call, order: Order) -> Outcome:
         return Outcome(_again(books, call, earlier), tuple(earlier), repeated=True)
     image = books.images.visible(call.project, order.asked.ImageId or "")
     pair = books.key_pairs.named(call.project, order.asked.KeyName) if order.asked.KeyName else None
-    groups = groups_of_project.ids(books, call, order.groups, order.asked.SecurityGroups)
-    groups = groups or (groups_of_project.default(books, call),)
+    names = order.asked.SecurityGroups if order.groups or order.asked.SecurityGroups else (DEFAULT_NAME,)
+    groups = groups_of_project.named(books, call, order.groups, names)
     count = _take_quota(books, call, order)
     reservation, now, random = new_id("reservation", call.cloud.random), books.now(), call.cloud.random
     made = []
@@ -196,15 +197,13 @@ def _launch(books: Books, call: Call, order: Order) -> Outcome:
             key_id=pair.id if pair else None, state=State.PENDING, generation=1, created=now, changed=now,
             mac=mac_address(id), user_data=order.user_data, requester=call.caller.user_name,
             shutdown_behaviour=order.asked.InstanceInitiatedShutdownBehavior or "stop"))  # fmt: skip
-    books.instances.insert(made, groups)
+    books.instances.insert(made, tuple(groups))
     ids = [one.id for one in made]
-    books.tags.put(call.project, dict.fromkeys(ids, "instance"), order.tags)
+    books.tags.begin(call.project, dict.fromkeys(ids, "instance"), order.tags)
     operations = [books.operations.begin("launch", one.id, 1, call.project, call.request_id) for one in made]
     if order.token:
         books.requests.keep(order.token, ids)
-    names = books.groups.names(groups)
-    named = tuple(sorted((id, names[id]) for id in groups))
-    shown = [ShownInstance(one, named, one.zone) for one in made]
+    shown = [ShownInstance(one, tuple(sorted(groups.items())), one.zone) for one in made]
     return Outcome(_answer(call, shown, dict.fromkeys(ids, order.tags)), tuple(ids), tuple(operations))
 
 

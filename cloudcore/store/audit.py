@@ -32,10 +32,10 @@ class Audit:
     def record(self, caller: Caller, request_id: str, action: str, resources: Collection[str],
                parameters: Mapping[str, Any]) -> None:  # fmt: skip
         """`action` with its service (ec2:RunInstances); `parameters` must be fit for JSON."""
-        self._connection.execute(sa.insert(audit).values(
-            at=self._now(), request_id=request_id, project=caller.project_id, user_name=caller.user_name,
-            access_key=caller.access_key, action=action, resources=orjson.dumps(list(resources)).decode(),
-            parameters=orjson.dumps(parameters).decode()))  # fmt: skip
+        self._connection.execute(sa.insert(audit), {
+            "at": self._now(), "request_id": request_id, "project": caller.project_id, "user_name": caller.user_name,
+            "access_key": caller.access_key, "action": action, "resources": orjson.dumps(list(resources)).decode(),
+            "parameters": orjson.dumps(parameters).decode()})  # fmt: skip
 
     def entries(self, project: str, limit: int = 1000) -> list[Entry]:
         """The latest first."""

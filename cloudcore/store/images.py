@@ -34,8 +34,7 @@ class Images:
 
     def visible(self, project: str, image: str) -> Image:
         """One that this project may start from. Raises IMAGE_UNKNOWN; foreign equals absent."""
-        mine = sa.and_(_visible(project), images.c.id == image)
-        row = self._connection.execute(sa.select(*COLUMNS).where(mine)).one_or_none()
+        row = self._connection.execute(VISIBLE, {"whose": project, "which": image}).one_or_none()
         if row is None:
             raise CloudError(Code.IMAGE_UNKNOWN, f"The image id '[{image}]' does not exist")
         return Image(**row._mapping)
@@ -59,5 +58,8 @@ class Images:
         self._connection.execute(sa.update(images).where(images.c.id == image).values(public=public))
 
 
-def _visible(project: str) -> sa.ColumnElement[bool]:
+def _visible(project: object) -> sa.ColumnElement[bool]:
     return sa.and_(images.c.state == "available", sa.or_(images.c.project == project, images.c.public))
+
+
+VISIBLE = sa.select(*COLUMNS).where(_visible(sa.bindparam("whose")), images.c.id == sa.bindparam("which"))

@@ -13,6 +13,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from cloudcore.store.schema import quotas
 
+# Made once: to build a statement costs more than to execute it, and this one runs twice in every launch.
+AMOUNT = sa.bindparam("amount", type_=sa.BigInteger)
+TAKE = (sa.update(quotas)
+        .where(quotas.c.project == sa.bindparam("whose"), quotas.c.resource == sa.bindparam("what"),
+               quotas.c.used + AMOUNT <= quotas.c.limit)
+        .values(used=quotas.c.used + AMOUNT))  # fmt: skip
+
 
 class Quotas:
     def __init__(self, connection: sa.Connection, now: Callable[[], float]) -> None:
@@ -58,12 +65,11 @@ class Quotas:
         return {row.resource: (row.used, row.limit) for row in found}
 
     def _take_one(self, project: str, resource: str, amount: int, limits: Mapping[str, int]) -> bool:
-        room = sa.and_(quotas.c.project == project, quotas.c.resource == resource,
-                       quotas.c.used + amount <= quotas.c.limit)  # fmt: skip
-        take = sa.update(quotas).where(room).values(used=quotas.c.used + amount)
-        if self._connection.execute(take).rowcount:
+        asked = {"whose": project, "what": resource, "amount": amount}
+        if self._connection.execute(TAKE, asked).rowcount:
             return True
-        return self._make(project, resource, limits[resource]) and bool(self._connection.execute(take).rowcount)
+        made = self._make(project, resource, limits[resource])
+        return made and bool(self._connection.execute(TAKE, asked).rowcount)
 
     def _make(self, project: str, resource: str, limit: int) -> bool:
         """Whether there was no row before."""

@@ -13,6 +13,11 @@ from cloudcore.errors import CloudError, Code
 from cloudcore.store.instances import LostRace
 from cloudcore.store.schema import requests
 
+EARLIER = sa.select(requests.c.parameter_hash, requests.c.answer).where(
+    requests.c.project == sa.bindparam("whose"), requests.c.action == sa.bindparam("what"),
+    requests.c.token == sa.bindparam("which"))  # fmt: skip
+KEEP = sa.insert(requests)
+
 
 @dataclass(frozen=True, slots=True)
 class Token:
@@ -30,10 +35,8 @@ class Requests:
 
     def earlier(self, token: Token) -> list[str] | None:
         """The ids that this token made before, or None. Raises TOKEN_MISMATCH when the parameters were others."""
-        mine = sa.and_(requests.c.project == token.project, requests.c.action == token.action,
-                       requests.c.token == token.token)  # fmt: skip
-        chosen = sa.select(requests.c.parameter_hash, requests.c.answer).where(mine)
-        row = self._connection.execute(chosen).one_or_none()
+        asked = {"whose": token.project, "what": token.action, "which": token.token}
+        row = self._connection.execute(EARLIER, asked).one_or_none()
         if row is None:
             return None
         if row.parameter_hash != token.parameter_hash:
@@ -43,10 +46,9 @@ class Requests:
 
     def keep(self, token: Token, ids: list[str]) -> None:
         """Raises LostRace when the same token is being used at this moment: the rerun finds what it made."""
-        row = sa.insert(requests).values(
-            project=token.project, action=token.action, token=token.token, parameter_hash=token.parameter_hash,
-            answer=orjson.dumps(ids).decode(), created=self._now())  # fmt: skip
+        row = {"project": token.project, "action": token.action, "token": token.token,
+               "parameter_hash": token.parameter_hash, "answer": orjson.dumps(ids).decode(), "created": self._now()}
         try:
-            self._connection.execute(row)
+            self._connection.execute(KEEP, row)
         except sa.exc.IntegrityError:
             raise LostRace(token.action) from None

@@ -18,6 +18,11 @@ from cloudcore.store.schema import security_groups as groups
 
 COLUMNS = [groups.c.id, groups.c.project, groups.c.name, groups.c.description, groups.c.revision, groups.c.created]
 
+NAMED = sa.select(groups.c.name, groups.c.id).where(
+    groups.c.project == sa.bindparam("whose"), groups.c.name.in_(sa.bindparam("names", expanding=True)))  # fmt: skip
+NAMES = sa.select(groups.c.id, groups.c.name).where(
+    groups.c.project == sa.bindparam("whose"), groups.c.id.in_(sa.bindparam("ids", expanding=True)))  # fmt: skip
+
 
 class SecurityGroups:
     def __init__(self, connection: sa.Connection, now: Callable[[], float]) -> None:
@@ -37,19 +42,21 @@ class SecurityGroups:
 
     def named(self, project: str, names: Collection[str]) -> dict[str, str]:
         """{name: id} of those that exist."""
-        if not names:
-            return {}
-        mine = sa.and_(groups.c.project == project, groups.c.name.in_(list(names)))
-        return _pairs(self._connection.execute(sa.select(groups.c.name, groups.c.id).where(mine)))
+        asked = {"whose": project, "names": list(names)}
+        return _pairs(self._connection.execute(NAMED, asked)) if names else {}
 
     def of_project(self, project: str, ids: Collection[str]) -> dict[str, SecurityGroup]:
         """Those of the ids that belong to this project: foreign equals absent."""
         return {group.id: group for group in self.page(project, Wanted(ids=ids, limit=len(ids)))} if ids else {}
 
     def names(self, ids: Collection[str]) -> dict[str, str]:
-        """{id: name}"""
+        """{id: name}, whoever owns them: for the conductor."""
         found = sa.select(groups.c.id, groups.c.name).where(groups.c.id.in_(list(ids)))
         return _pairs(self._connection.execute(found)) if ids else {}
+
+    def own_names(self, project: str, ids: Collection[str]) -> dict[str, str]:
+        """{id: name} of those of the ids that belong to this project."""
+        return _pairs(self._connection.execute(NAMES, {"whose": project, "ids": list(ids)})) if ids else {}
 
     def page(self, project: str, wanted: Wanted) -> list[SecurityGroup]:
         rows = self._connection.execute(page(groups, COLUMNS, groups.c.project == project, wanted))

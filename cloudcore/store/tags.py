@@ -27,13 +27,14 @@ class Tags:
     def __init__(self, connection: sa.Connection, now: Callable[[], float]) -> None:
         self._connection, self._now = connection, now
 
+    def begin(self, project: str, resources: Mapping[str, str], wanted: Mapping[str, str]) -> None:
+        """The first tags of new resources ({id: kind})."""
+        if rows := _rows(project, resources, wanted):
+            self._connection.execute(sa.insert(tags), rows)
+
     def put(self, project: str, resources: Mapping[str, str], wanted: Mapping[str, str]) -> None:
         """Sets the same tags on several resources ({id: kind}). Raises TAG_LIMIT."""
-        rows = [
-            {"resource": resource, "key": key, "value": value, "kind": kind, "project": project}
-            for resource, kind in resources.items()
-            for key, value in wanted.items()
-        ]
+        rows = _rows(project, resources, wanted)
         if not rows:
             return
         insert = (sqlite.insert if self._connection.dialect.name == "sqlite" else postgresql.insert)(tags)
@@ -79,3 +80,11 @@ class Tags:
             where.append(sa.or_(tags.c.resource > resource, sa.and_(tags.c.resource == resource, tags.c.key > key)))
         chosen = sa.select(tags.c.resource, tags.c.kind, tags.c.key, tags.c.value).where(*where)
         return [Tag(*row) for row in self._connection.execute(chosen.order_by("resource", "key").limit(limit))]
+
+
+def _rows(project: str, resources: Mapping[str, str], wanted: Mapping[str, str]) -> list[dict[str, str]]:
+    return [
+        {"resource": resource, "key": key, "value": value, "kind": kind, "project": project}
+        for resource, kind in resources.items()
+        for key, value in wanted.items()
+    ]
