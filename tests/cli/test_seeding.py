@@ -18,7 +18,7 @@ async def roles_and_keys(auth: MemoryAuthManager) -> dict[str, tuple[list[str], 
 async def test_every_account_gets_one_key_and_its_role() -> None:
     auth = MemoryAuthManager(Clock(), os.urandom)
     assert await seed_accounts(auth) == ["main", "admin", "user", "image-fetcher"]
-    whole = {"admin": (["admin"], 1), "user": (["user"], 1), "image-fetcher": (["auditor"], 1)}
+    whole = {"admin": (["admin"], 1), "user": (["user"], 1), "image-fetcher": (["fetcher"], 1)}
     assert await roles_and_keys(auth) == whole
     assert await seed_accounts(auth) == []
     assert await roles_and_keys(auth) == whole

@@ -17,18 +17,30 @@ from cloudcore.auth.model import AuthManager, RoleGrant
 from cloudcore.auth.seal import Envelope
 from cloudcore.auth.sql import SqlAuthManager
 from cloudcore.errors import CloudError, Code
-from cloudcore.store.database import Database, InlineDatabase
-from cloudcore.store.schema import metadata
+from cloudcore.store.database import Database, InlineDatabase, with_driver
+from cloudcore.store.migrating import migrate
+from cloudcore.store.schema import access_keys, grants, metadata, projects, users
 
 
-@pytest.fixture(params=["memory", "inline", "sql", "cached-memory", "cached-sql"])
+@pytest.fixture(scope="session")
+def migrated(postgresql: Any) -> str:
+    url: str = postgresql.url()
+    migrate(url)
+    return url
+
+
+@pytest.fixture(params=["memory", "inline", "sqlite", "postgresql", "cached-memory", "cached-sqlite"])
 def auth(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AuthManager]:
     form, _, kind = request.param.rpartition("-")
     database: Any = InlineDatabase() if kind == "inline" else None
-    if kind == "sql":
-        url = f"sqlite:///{tmp_path / 'auth.sqlite'}"
-        engine = sa.create_engine(url)
-        metadata.create_all(engine)
+    if kind in ("sqlite", "postgresql"):
+        url = f"sqlite:///{tmp_path / 'auth.sqlite'}" if kind == "sqlite" else request.getfixturevalue("migrated")
+        engine = sa.create_engine(with_driver(url))
+        if kind == "sqlite":
+            metadata.create_all(engine)
+        with engine.begin() as connection:
+            for table in (access_keys, grants, users, projects):
+                connection.execute(sa.delete(table))
         engine.dispose()
         database = Database(reactor, url)
         database.startService()
@@ -38,7 +50,7 @@ def auth(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AuthManager
     yield CachedAuthManager(made, reactor) if form else made
     if kind == "inline":
         database.close()
-    elif kind == "sql":
+    elif database is not None:
         database.stopService()
 
 

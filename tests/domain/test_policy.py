@@ -10,13 +10,14 @@ from cloudcore.domain.callers import Caller
 from cloudcore.domain.policy import POLICY, ROLES, permits, role_permits
 
 ACTIONS = ("ec2:RunInstances", "ec2:DescribeInstances", "ec2:GetConsoleOutput", "s3:GetObject", "s3:PutObject",
-           "s3:ListBucket", "sts:GetCallerIdentity", "iam:GetUser", "iam:CreateUser")
+           "s3:ListBucket", "sts:GetCallerIdentity", "iam:GetUser", "iam:CreateUser", "objectstore:AnyProject")
 MAY = {
     "admin": set(ACTIONS),
-    "operator": set(ACTIONS) - {"iam:CreateUser"},
-    "user": set(ACTIONS) - {"iam:CreateUser"},
+    "operator": set(ACTIONS) - {"iam:CreateUser", "objectstore:AnyProject"},
+    "user": set(ACTIONS) - {"iam:CreateUser", "objectstore:AnyProject"},
     "auditor": {"ec2:DescribeInstances", "ec2:GetConsoleOutput", "s3:GetObject", "s3:ListBucket",
                 "sts:GetCallerIdentity", "iam:GetUser"},
+    "fetcher": {"s3:GetObject", "s3:PutObject", "objectstore:AnyProject"},
 }  # fmt: skip
 
 
