@@ -5,7 +5,7 @@ from __future__ import annotations
 from cloudcore.conductor import facts
 from cloudcore.conductor.launching import RESEND, wanted_guest
 from cloudcore.conductor.means import Means
-from cloudcore.conductor.subjects import again, current, finish, regroup
+from cloudcore.conductor.subjects import ALIVE, again, current, finish, spread_soon
 from cloudcore.domain.instances import Event, State
 from cloudcore.rpc.compute import WantedGuest
 from cloudcore.rpc.network import ReleasedPort
@@ -58,7 +58,11 @@ async def forget(means: Means, step: Step) -> Step | None:
 
 
 def forgotten(books: Books, step: Step) -> Step | None:
-    """Room, address, quota and memberships go back in the transaction that makes it terminated, hence exactly once."""
+    """Room, address, quota and memberships go back in the transaction that makes it terminated, hence exactly once.
+
+    Its groups are told again also to a host where only newcomers are in them: a newcomer's port may have come without
+    the group, because this instance was there, and the host drops groups that it needs no more.
+    """
     instance = current(books, step)
     groups = books.instances.groups_of(instance.id)
     books.hosts.release(instance.id)
@@ -67,5 +71,8 @@ def forgotten(books: Books, step: Step) -> Step | None:
     gone = books.instances.vacate(books.instances.observe(instance, Event.GUEST_GONE))
     books.memberships.leave(instance.id)
     if instance.host is not None:
-        regroup(books, gone, groups, None, step.request_id)
+        revisions = books.memberships.bump(groups)
+        told = {*books.memberships.awaited(groups, instance.id),
+                *books.memberships.shared(groups, instance.id, instance.host, ALIVE)}  # fmt: skip
+        spread_soon(books, gone, {group: revisions[group] for group in sorted(told)}, step.request_id)
     return books.operations.finish(step)

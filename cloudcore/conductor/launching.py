@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cloudcore.conductor import facts, wanted
 from cloudcore.conductor.means import Means
-from cloudcore.conductor.subjects import again, current, finish, refuse, regroup
+from cloudcore.conductor.subjects import SETTLED, again, current, finish, refuse, regroup
 from cloudcore.domain.instances import Instance
 from cloudcore.domain.placement import Demand
 from cloudcore.errors import CloudError, Code
@@ -60,7 +60,7 @@ def claim(books: Books, step: Step, hosts: tuple[str, ...]) -> Step | None:
     if host is None:
         return None
     placed = books.instances.place(instance, host, books.addresses.claim(instance.id))
-    regroup(books, placed, books.instances.groups_of(placed.id), host, step.request_id)
+    regroup(books, placed, books.instances.groups_of(placed.id), step.request_id)
     return books.operations.finish(step)
 
 
@@ -79,9 +79,14 @@ async def plug(means: Means, step: Step) -> Step | None:
 
 
 def wanted_network(books: Books, step: Step, region: str) -> tuple[str, WantedNetwork]:
+    """The port, and those of its groups that the host may not have yet. Where a settled instance is in the same group
+    the host has it, and hears of the new member with all others of that moment: else launching n instances would send
+    n times n addresses."""
     instance = current(books, step)
+    host = instance.host or ""
     port = wanted.port_of(books, instance, region)
-    return instance.host or "", WantedNetwork((port,), books.memberships.needed(port.groups))
+    known = set(books.memberships.shared(port.groups, instance.id, host, SETTLED))
+    return host, WantedNetwork((port,), books.memberships.needed(set(port.groups) - known))
 
 
 async def boot(means: Means, step: Step) -> Step | None:

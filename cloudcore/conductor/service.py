@@ -64,12 +64,12 @@ class Conductor(Service):
 
     def startService(self) -> Deferred[None]:
         """Fires once hints, facts and heartbeats can arrive."""
-        super().startService()
+        super().startService()  # type: ignore[no-untyped-call]
         self._worker.start()
         return Deferred.fromCoroutine(self._serve())
 
     def stopService(self) -> Deferred[None]:
-        super().stopService()
+        super().stopService()  # type: ignore[no-untyped-call]
         if self._gathering is not None and self._gathering.active():
             self._gathering.cancel()
         for task in list(self._tasks):

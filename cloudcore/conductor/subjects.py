@@ -7,6 +7,9 @@ from cloudcore.store.books import Books
 from cloudcore.store.operations import Step
 
 LAUNCHING = frozenset(state for state, kind in AWAITS.items() if kind in ("launch", "start"))
+ALIVE = frozenset(State) - {State.TERMINATED}
+SETTLED = ALIVE - AWAITS.keys()
+GATHERED = 0.5  # seconds in which changes of a group's members gather for one message to each host
 REASON_LENGTH = 500  # characters kept of a reason
 
 
@@ -53,10 +56,13 @@ def failed(books: Books, instance: Instance, code: str, text: str, request_id: s
     books.operations.begin(follows, moved.id, moved.generation, moved.project, request_id)
 
 
-def regroup(books: Books, instance: Instance, groups: tuple[str, ...], told: str | None, request_id: str) -> None:
-    """The members of these groups have changed. Hosts that must know are told by operations of their own, unless there
-    is only the one that is told anyway."""
+def regroup(books: Books, instance: Instance, groups: tuple[str, ...], request_id: str) -> None:
+    """The members of these groups have changed: whoever else must know is told a little later, many changes at once."""
     revisions = books.memberships.bump(groups)
-    for group in sorted(books.memberships.named(groups)):
-        if books.memberships.hosts(group) - {told}:
-            books.operations.begin("regroup", group, revisions[group], instance.project, request_id)
+    awaited = {group: revisions[group] for group in books.memberships.awaited(groups, instance.id)}
+    spread_soon(books, instance, awaited, request_id)
+
+
+def spread_soon(books: Books, instance: Instance, revisions: dict[str, int], request_id: str) -> None:
+    for group, revision in revisions.items():
+        books.operations.regroup(group, revision, instance.project, request_id, GATHERED)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -109,7 +110,7 @@ class Addresses:
                 raise LostRace(found)
         return found
 
-    def _never_given(self, network: sa.Row, instance: str) -> str | None:
+    def _never_given(self, network: sa.Row[Any], instance: str) -> str | None:
         left = sa.and_(networks.c.name == network.name, networks.c.next <= networks.c.last)
         step = sa.update(networks).where(left).values(next=networks.c.next + 1).returning(networks.c.next)
         after: int | None = self._connection.execute(step).scalar_one_or_none()

@@ -28,7 +28,7 @@ Repository = TypeVar("Repository")
 
 
 def database_time(connection: sa.Connection) -> float:
-    """Seconds since the epoch by the database's clock: leases must not depend on the clocks of different hosts (I17)."""
+    """Seconds since the epoch by the database's clock: leases must not depend on clocks of different hosts (I17)."""
     if connection.dialect.name == "sqlite":
         return float(connection.exec_driver_sql("SELECT (julianday('now') - 2440587.5) * 86400.0").scalar_one())
     return float(connection.exec_driver_sql("SELECT extract(epoch FROM clock_timestamp())").scalar_one())

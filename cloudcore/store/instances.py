@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import fields
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -14,7 +15,7 @@ from cloudcore.store.schema import instance_groups, instance_mappings, instances
 COLUMNS = [instances.c[field.name] for field in fields(Instance)]
 
 
-def from_row(row: sa.Row) -> Instance:
+def from_row(row: sa.Row[Any]) -> Instance:
     values = dict(row._mapping)
     values["state"] = State(values["state"])
     return Instance(**values)
@@ -107,7 +108,7 @@ class Instances:
               reason: str | None) -> Instance:  # fmt: skip
         return self._update(before, state=state, generation=generation, reason_code=code, reason=reason)
 
-    def _update(self, before: Instance, **changes: object) -> Instance:
+    def _update(self, before: Instance, **changes: Any) -> Instance:
         values = changes | {"changed": self._now()}
         stored = {name: value.value if isinstance(value, State) else value for name, value in values.items()}
         mine = sa.and_(instances.c.id == before.id, instances.c.generation == before.generation,
@@ -121,5 +122,5 @@ class LostRace(Exception):
     """Somebody else moved the row in between: run the whole transaction again."""
 
 
-def replaced(before: Instance, values: dict[str, object]) -> Instance:
+def replaced(before: Instance, values: dict[str, Any]) -> Instance:
     return Instance(**{field.name: values.get(field.name, getattr(before, field.name)) for field in fields(Instance)})

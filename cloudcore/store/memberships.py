@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection
 
 import sqlalchemy as sa
 
+from cloudcore.domain.instances import State
 from cloudcore.domain.security_groups import Group
 from cloudcore.store.schema import instance_groups, instances
 from cloudcore.store.schema import security_group_rules as rules
@@ -42,10 +43,25 @@ class Memberships:
         )  # fmt: skip
         return set(found.scalars())
 
-    def named(self, groups: Collection[str]) -> set[str]:
-        """Those of the groups that any rule names: of the others nobody needs to know the members."""
-        named = sa.select(rules.c.source_group).distinct().where(rules.c.source_group.in_(list(groups)))
-        return set(self._connection.execute(named).scalars())
+    def awaited(self, groups: Collection[str], instance: str) -> list[str]:
+        """Those of the groups whose members somebody else than this instance has to know, ordered."""
+        return [group for group in sorted(groups) if self._is_awaited(group, instance)]
+
+    def shared(self, groups: Collection[str], instance: str, host: str, states: Collection[State]) -> list[str]:
+        """Those of the groups that have another member on the host in one of these states, ordered."""
+        return [group for group in sorted(groups) if self._is_shared(group, instance, host, states)]
 
     def leave(self, instance: str) -> None:
         self._connection.execute(sa.delete(instance_groups).where(instance_groups.c.instance == instance))
+
+    def _is_awaited(self, group: str, instance: str) -> bool:
+        naming = sa.select(rules.c.group_id).where(rules.c.source_group == group)
+        other = sa.and_(instance_groups.c.group_id.in_(naming), instance_groups.c.instance != instance,
+                        instances.c.id == instance_groups.c.instance, instances.c.address.is_not(None))  # fmt: skip
+        return self._connection.execute(sa.select(sa.literal(1)).where(other).limit(1)).first() is not None
+
+    def _is_shared(self, group: str, instance: str, host: str, states: Collection[State]) -> bool:
+        other = sa.and_(instance_groups.c.group_id == group, instance_groups.c.instance != instance,
+                        instances.c.id == instance_groups.c.instance, instances.c.host == host,
+                        instances.c.state.in_([state.value for state in states]))  # fmt: skip
+        return self._connection.execute(sa.select(sa.literal(1)).where(other).limit(1)).first() is not None

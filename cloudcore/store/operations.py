@@ -57,21 +57,26 @@ class Operations:
     def begin(self, kind: str, subject: str, generation: int, project: str, request_id: str) -> str:
         """The operation row and its first step, due at once. Returns the operation's id, for the hint.
 
-        Older operations of the same instance are superseded here and now (delete always wins). A `regroup` joins one
-        that still waits for the same group instead: what it will spread is read when it runs.
+        Older operations of the same instance are superseded here and now (delete always wins).
         """
         if kind == "regroup":
-            waiting = self._joined(subject, generation)
-            if waiting is not None:
-                return waiting
-        elif kind != "launch":  # nothing is older than a launch
+            return self.regroup(subject, generation, project, request_id, 0.0)
+        if kind != "launch":  # nothing is older than a launch
             self._supersede_older(subject, generation)
-        now = self._now()
-        operation = "op-" + secrets.token_hex(10)
-        self._connection.execute(sa.insert(operations).values(
-            id=operation, kind=kind, subject=subject, generation=generation, project=project, request_id=request_id,
-            state="open", created=now, cell="cell1"))  # fmt: skip
-        self._insert_step(operation, 0, STEPS[kind][0], subject, min(now + GIVES_UP[kind], FOREVER))
+        operation = self._insert_operation(kind, subject, generation, project, request_id)
+        deadline = min(self._now() + GIVES_UP[kind], FOREVER)
+        self._insert_step(Step(operation, 0, STEPS[kind][0], subject, 0, 0, deadline, kind, generation, project))
+        return operation
+
+    def regroup(self, group: str, revision: int, project: str, request_id: str, delay: float) -> str:
+        """Due in `delay` seconds. It joins one that still waits for the same group, which then is due no later: what is
+        spread is read when it runs, so that many changes cost one message per host."""
+        waiting = self._joined(group, revision, self._now() + delay)
+        if waiting is not None:
+            return waiting
+        operation = self._insert_operation("regroup", group, revision, project, request_id)
+        step = Step(operation, 0, STEPS["regroup"][0], group, 0, 0, FOREVER, "regroup", revision, project)
+        self._insert_step(step, delay)
         return operation
 
     def take(self, owner: str, limit: int) -> list[Step]:
@@ -173,15 +178,16 @@ class Operations:
             sa.select(sa.func.count()).select_from(operations).where(operations.c.state == "open")
         ).scalar_one()
 
-    def _joined(self, subject: str, generation: int) -> str | None:
+    def _joined(self, group: str, revision: int, due: float) -> str | None:
         """By a write to the step's row, so that it is settled with `take` which of the two came first."""
-        idle = sa.and_(DUE, steps.c.subject == subject, steps.c.kind == "spread",
+        idle = sa.and_(DUE, steps.c.subject == group, steps.c.kind == STEPS["regroup"][0],
                        steps.c.lease_expires <= self._now())  # fmt: skip
-        joined = sa.update(steps).where(idle).values(due=self._now()).returning(steps.c.operation)
+        sooner = sa.case((steps.c.due < due, steps.c.due), else_=due)
+        joined = sa.update(steps).where(idle).values(due=sooner).returning(steps.c.operation)
         operation: str | None = self._connection.execute(joined).scalars().first()
         if operation is not None:
-            newer = sa.and_(operations.c.id == operation, operations.c.generation < generation)
-            self._connection.execute(sa.update(operations).where(newer).values(generation=generation))
+            newer = sa.and_(operations.c.id == operation, operations.c.generation < revision)
+            self._connection.execute(sa.update(operations).where(newer).values(generation=revision))
         return operation
 
     def _supersede_older(self, subject: str, generation: int) -> None:
@@ -192,21 +198,30 @@ class Operations:
         if ended:
             self._connection.execute(sa.update(steps).where(DUE, steps.c.operation.in_(ended)).values(state="done"))
 
-    def _insert_step(self, operation: str, n: int, kind: str, subject: str, deadline: float, owner: str = "") -> None:
+    def _insert_operation(self, kind: str, subject: str, generation: int, project: str, request_id: str) -> str:
+        operation = "op-" + secrets.token_hex(10)
+        self._connection.execute(sa.insert(operations).values(
+            id=operation, kind=kind, subject=subject, generation=generation, project=project, request_id=request_id,
+            state="open", created=self._now(), cell="cell1"))  # fmt: skip
+        return operation
+
+    def _insert_step(self, step: Step, delay: float = 0.0) -> None:
+        """Leased to `step.owner`; to nobody when that is empty."""
         now = self._now()
         self._connection.execute(sa.insert(steps).values(
-            operation=operation, n=n, kind=kind, subject=subject, state="due", due=now, deadline=deadline,
-            attempt=1 if owner else 0, lease_owner=owner or None, lease_epoch=1 if owner else 0,
-            lease_expires=now + LEASE if owner else 0.0))  # fmt: skip
+            operation=step.operation, n=step.n, kind=step.kind, subject=step.subject, state="due", due=now + delay,
+            deadline=step.deadline, attempt=step.attempt, lease_owner=step.owner or None,
+            lease_epoch=step.lease_epoch, lease_expires=now + LEASE if step.owner else 0.0))  # fmt: skip
 
     def _proceed(self, step: Step, leased: bool) -> Step | None:
         kinds, n = STEPS[step.operation_kind], step.n + 1
         if n == len(kinds):
             self._close(step.operation, "done", regroup=step.operation_kind == "regroup")
             return None
-        owner = step.owner if leased else ""
-        self._insert_step(step.operation, n, kinds[n], step.subject, step.deadline, owner)
-        return replace(step, n=n, kind=kinds[n], attempt=1, lease_epoch=1) if leased else None
+        count, owner = (1, step.owner) if leased else (0, "")
+        following = replace(step, n=n, kind=kinds[n], attempt=count, lease_epoch=count, owner=owner)
+        self._insert_step(following)
+        return following if leased else None
 
     def _close(self, operation: str, state: str, result: str | None = None, regroup: bool = False) -> None:
         mine = operations.c.id == operation

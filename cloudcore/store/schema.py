@@ -6,6 +6,8 @@ constraints are trusted: code inserts and translates the refusal instead of look
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
 metadata = sa.MetaData(naming_convention={
@@ -17,19 +19,19 @@ metadata = sa.MetaData(naming_convention={
 })  # fmt: skip
 
 
-def text(name: str, *rest: object, **options: object) -> sa.Column:
+def text(name: str, *rest: Any, **options: Any) -> sa.Column[Any]:
     return sa.Column(name, sa.Text, *rest, nullable=options.pop("nullable", False), **options)
 
 
-def number(name: str, **options: object) -> sa.Column:
+def number(name: str, **options: Any) -> sa.Column[Any]:
     return sa.Column(name, sa.BigInteger, nullable=options.pop("nullable", False), **options)
 
 
-def moment(name: str, **options: object) -> sa.Column:
+def moment(name: str, **options: Any) -> sa.Column[Any]:
     return sa.Column(name, sa.Double, nullable=options.pop("nullable", False), **options)
 
 
-def flag(name: str, **options: object) -> sa.Column:
+def flag(name: str, **options: Any) -> sa.Column[Any]:
     return sa.Column(name, sa.Boolean, nullable=options.pop("nullable", False), **options)
 
 

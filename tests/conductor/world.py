@@ -72,8 +72,9 @@ class FakeHost:
         world.bus.serve(f"network.{name}", dispatcher(NETWORK, self.network))
 
     def beat(self) -> None:
-        publish(self.world.bus, HEARTBEATS, Heartbeat(self.name, self.epoch, "cell1", "zone-a", 64, self.memory_mib, 1000,
-                                                      "simulated", len(self.guests)))  # fmt: skip
+        publish(self.world.bus, HEARTBEATS, Heartbeat(
+            self.name, self.epoch, "cell1", "zone-a", 64, self.memory_mib, 1000, "simulated", len(self.guests),
+        ))  # fmt: skip
 
     def ensure(self, request: WantedGuest) -> Deferred[Taken]:
         if self.deaf:
@@ -114,7 +115,8 @@ class FakeHost:
     def tell(self, instance: str, generation: int, change: str, reason: str = "") -> None:
         if self.mute:
             return
-        self._report(Facts(self.name, self.epoch, (GuestFact(instance, generation, change, next(self._sequence), reason),)))
+        fact = GuestFact(instance, generation, change, next(self._sequence), reason)
+        self._report(Facts(self.name, self.epoch, (fact,)))
 
     def _report(self, facts: Facts) -> None:
         """Again every five seconds until it is acknowledged."""
@@ -234,8 +236,8 @@ class World:
         values: dict[str, object] = {
             "id": f"i-{number:017x}", "project": PROJECT, "reservation": f"r-{number:017x}", "launch_index": 0,
             "cell": "cell1", "image": IMAGE.id, "instance_type": "t3.nano", "vcpus": 1, "memory_mib": 128,
-            "disk_gib": 1, "zone": None, "key_name": None, "state": State.PENDING, "generation": 1, "created": self.clock.seconds(),
-            "mac": f"06:00:00:00:{number >> 8:02x}:{number & 255:02x}",
+            "disk_gib": 1, "zone": None, "key_name": None, "state": State.PENDING, "generation": 1,
+            "created": self.clock.seconds(), "mac": f"06:00:00:00:{number >> 8:02x}:{number & 255:02x}",
         }  # fmt: skip
         return Instance(**(values | changes))  # type: ignore[arg-type]
 

@@ -79,7 +79,9 @@ def test_who_lost_a_claim_gets_a_fresh_view_at_once(cloud):
     cloud.select()
     cloud.claim(16000, "host-2")
     assert cloud.select(not_hosts=("host-1",)).explanation == (
-        "was tried before; host-1 had no room left when it was claimed", "needs 1024 MiB; host-2 has 384 MiB free")  # fmt: skip
+        "was tried before; host-1 had no room left when it was claimed",
+        "needs 1024 MiB; host-2 has 384 MiB free",
+    )
 
 
 def test_a_disabled_host_is_not_proposed(cloud):

@@ -59,7 +59,7 @@ class Claims(RuleBasedStateMachine):
         try:
             given = self.store.run(lambda books: books.addresses.claim(instance))
         except CloudError as problem:
-            assert problem.code is Code.ADDRESSES_EXHAUSTED
+            assert problem.code is Code.ADDRESSES_EXHAUSTED  # noqa: PT017
             rested = [one for one, since in self.freed.items() if self.now - since >= RESTS]
             assert not rested
             assert len(self.addresses) + len(self.freed) == 5
