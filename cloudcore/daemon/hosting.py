@@ -67,6 +67,7 @@ def network_driver(ground: Ground) -> NetworkDriver:
 
 
 def network(ground: Ground, bus: Bus) -> list[Service]:
+    places.driver(ground.state).write_text(f"{ground.config.compute.driver}\n")  # by which clean-up knows what was made
     journal = places.network_journal(ground.state)
     journal.parent.mkdir(parents=True, exist_ok=True)
     agent = NetworkAgent(ground.reactor, network_driver(ground), Lines(journal, ground.in_thread), ground.failpoint)
