@@ -53,7 +53,7 @@ def guest_uuid(instance: str) -> str:
 
 
 def mac_address(instance: str) -> str:
-    """Locally administered, 40 bits of the id: what makes the id unique makes this unique too (a UNIQUE column says so)."""
+    """Locally administered, 40 bits of the id; a UNIQUE column refuses the same twice."""
     digits = instance.removeprefix("i-")[-10:].rjust(10, "0")
     return "06:" + ":".join(digits[at : at + 2] for at in range(0, 10, 2))
 

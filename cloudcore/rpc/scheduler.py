@@ -1,4 +1,4 @@
-"""What the conductor asks of the scheduler (topic `scheduler`): proposals only, the conductor's transaction disposes."""
+"""What the conductor asks of the scheduler (topic `scheduler`): proposals only, its own transaction disposes."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Proposal:
 class Selection:
     """Best first. Empty: nothing fits, and `explanation` says why: each filter, which hosts it removed, and why.
 
-    `retry` above zero: in so many seconds there may be more to choose from, since this scheduler has only just started and
-    known hosts have not been heard yet.
+    `retry` above zero: in so many seconds there may be more to choose from, since this scheduler has only just started
+    and known hosts have not been heard yet.
     """
 
     proposals: tuple[Proposal, ...]
