@@ -16,7 +16,7 @@ from typing import Any
 
 from cloudcore.cli.commands import COMMANDS, EVERYWHERE, NOUNS, Command
 from cloudcore.cli.printing import DONE, FAILED, Console
-from cloudcore.cli.state import check
+from cloudcore.cli.state import check, is_there
 from cloudcore.errors import CloudError
 
 Function = Callable[[Any, Console], int]
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None, others: Mapping[str, Function] = Map
         options.state = os.environ.get("CLOUDCORE_STATE") or "var"
     options.state = Path(options.state).expanduser().absolute()
     try:
-        if options.state.exists() and options.command.words != "doctor":
+        if is_there(options.state) and options.command.words != "doctor":
             check(options.state)
         perform = others.get(options.command.words) or function_of(options.command)
         return int(perform(options, console) or DONE)

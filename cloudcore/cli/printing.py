@@ -41,6 +41,7 @@ HINTS: dict[Code, str] = {
     Code.HOST_UNKNOWN: "cloudcore host list",
     Code.NETWORK_UNKNOWN: "cloudcore network list",
     Code.UNAVAILABLE: "cloudcore status",
+    Code.PROGRAM_FAILED: "cloudcore doctor    then the same again",
 }
 
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -103,7 +104,8 @@ async def serve(clock: Any, options: Any, console: Console, config: Config, star
     opened = database.open_database(clock, config, options.state)
     opened.database.startService()
     await seeding.seed(opened, options.state)
-    running = await start(clock, config, options.state)
+    with nullcontext() if options.in_background else step("daemons", console.err):
+        running = await start(clock, config, options.state)
     clock.addSystemEventTrigger("before", "shutdown", stopping(console, options, opened, running))
     if not options.in_background:
         key = await key_of(opened.auth, seeding.DEFAULT_USER)

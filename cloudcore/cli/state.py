@@ -49,6 +49,17 @@ def prepare(state: Path) -> None:
                                                f"{fault.strerror} ({fault.filename})") from None
 
 
+def is_there(state: Path) -> bool:
+    try:
+        state.stat()
+    except FileNotFoundError:
+        return False
+    except OSError as fault:
+        text = f"the state directory {state} cannot be used: {fault.strerror}"
+        raise CloudError(Code.STATE_DIRECTORY, text) from None
+    return True
+
+
 def check(state: Path) -> None:
     """Refuses what is not ours to use."""
     if not state.is_dir():
