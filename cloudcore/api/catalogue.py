@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from cloudcore.api import (
+    attributes,
     group_actions,
     identity,
     image_actions,
@@ -22,6 +23,7 @@ ACTIONS: Mapping[str, Mapping[str, Action]] = {
         **launching.ACTIONS,
         **lifecycle.ACTIONS,
         **instance_describes.ACTIONS,
+        **attributes.ACTIONS,
         **image_actions.ACTIONS,
         **key_actions.ACTIONS,
         **group_actions.ACTIONS,

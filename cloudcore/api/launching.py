@@ -60,6 +60,7 @@ class RunInstances:
     Placement: Placement | None = None
     TagSpecifications: tuple[tagging.TagSpecification, ...] = ()
     InstanceInitiatedShutdownBehavior: str | None = None
+    DisableApiTermination: bool = False
     ClientToken: str | None = None
 
 
@@ -68,7 +69,6 @@ FATES: Mapping[str, Fate] = {
     "CapacityReservationSpecification.CapacityReservationPreference": accepted("open", "none"),
     "CreditSpecification.CpuCredits": Ignored("no type here is burstable; Terraform sends it for every t type"),
     "DisableApiStop": accepted(False),
-    "DisableApiTermination": accepted(False),
     "EbsOptimized": accepted(False),
     "EnclaveOptions.Enabled": accepted(False),
     "HibernationOptions.Configured": accepted(False),
@@ -196,7 +196,8 @@ def _launch(books: Books, call: Call, order: Order) -> Outcome:
             disk_gib=order.kind.disk_gib, zone=order.zone, key_name=pair.name if pair else None,
             key_id=pair.id if pair else None, state=State.PENDING, generation=1, created=now, changed=now,
             mac=mac_address(id), user_data=order.user_data, requester=call.caller.user_name,
-            shutdown_behaviour=order.asked.InstanceInitiatedShutdownBehavior or "stop"))  # fmt: skip
+            shutdown_behaviour=order.asked.InstanceInitiatedShutdownBehavior or "stop",
+            protected=order.asked.DisableApiTermination))  # fmt: skip
     books.instances.insert(made, tuple(groups))
     ids = [one.id for one in made]
     books.tags.begin(call.project, dict.fromkeys(ids, "instance"), order.tags)

@@ -11,6 +11,7 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http
@@ -83,8 +84,8 @@ class ApiRequest(http.Request):
         if not self.channel.persistent:
             headers.setRawHeaders(b"connection", [b"close"])
         if self.method != b"HEAD":
-            self.write(reply.document)
-        self.finish()
+            self.write(reply.document)  # type: ignore[no-untyped-call]
+        self.finish()  # type: ignore[no-untyped-call]
 
     def _failed(self, failure: Failure) -> None:
         """Only what `respond` does not answer itself: cancellation, or a connection that is gone."""
@@ -99,19 +100,20 @@ class ApiChannel(http.HTTPChannel):
     maxHeaders = HEADERS
     requestFactory = ApiRequest
 
-    def connectionLost(self, reason: Failure) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.factory.channels.discard(self)
-        super().connectionLost(reason)
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
 
     def lineLengthExceeded(self, line: bytes) -> None:
-        self.transport.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
-        self.loseConnection()
+        transport: Any = self.transport
+        transport.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        transport.loseConnection()
 
     def drain(self) -> None:
         """Closes now, or after the answer that is under way."""
         self.persistent = False
         if not self.requests:
-            self.loseConnection()
+            self.loseConnection()  # type: ignore[no-untyped-call]
 
 
 class ApiFactory(http.HTTPFactory):

@@ -94,6 +94,14 @@ class Instances:
     def place(self, instance: Instance, host: str, address: str) -> Instance:
         return self._update(instance, host=host, address=address)
 
+    def protect(self, instance: Instance, protected: bool) -> Instance:
+        """Whether a request may terminate it."""
+        return self._update(instance, protected=protected)
+
+    def on_shutdown(self, instance: Instance, behaviour: str) -> Instance:
+        """What a shutdown from within means: stop or terminate."""
+        return self._update(instance, shutdown_behaviour=behaviour)
+
     def vacate(self, instance: Instance) -> Instance:
         """Gives the address back. The host stays on record: people ask where it ran."""
         return self._update(instance, address=None)

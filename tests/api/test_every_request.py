@@ -78,11 +78,12 @@ def calls() -> list[tuple[str, str, dict[str, Any]]]:
     return found
 
 
-GUESSES = ("1", "false", "dmFsdWU=", "2026-01-01T00:00:00Z")
+GUESSES = ("false", "1", "dmFsdWU=", "2026-01-01T00:00:00Z")
 # What clients were seen to send of actions that we offer and that we refuse, by name: later tiers honour these.
 LATER = {
     "RunInstances": ("BlockDeviceMappings", "NetworkInterfaces", "LaunchTemplate", "IamInstanceProfile",
                      "MetadataOptions", "Placement.GroupName", "Monitoring", "PrivateIpAddress"),
+    "ModifyInstanceAttribute": ("Groups", "InstanceType", "UserData", "SourceDestCheck"),
     "RegisterImage": ("BlockDeviceMappings", "SriovNetSupport", "VirtualizationType"),
 }  # fmt: skip
 

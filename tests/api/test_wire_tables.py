@@ -58,7 +58,7 @@ def test_every_ec2_code_that_we_emit_is_in_a_table() -> None:
     elsewhere = {"AuthFailure", "RequestExpired", "InternalError", "Unavailable", "RequestLimitExceeded",
                  "InvalidRequest", "InsufficientInstanceCapacity", "InvalidAMIID.Unavailable",
                  "InsufficientFreeAddressesInSubnet",
-                 "Unsupported", "OperationNotPermitted", "InvalidManifest", "TagLimitExceeded",
+                 "Unsupported", "InvalidManifest", "TagLimitExceeded",
                  "RulesPerSecurityGroupLimitExceeded", "SecurityGroupLimitExceeded"}  # fmt: skip
     seen = {step.get("code") for case in cases() for step in case.values[0]["step"]}
     assert set(codes.EC2.values()) - elsewhere - seen == set()
