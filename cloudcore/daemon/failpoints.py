@@ -1,8 +1,8 @@
 """Where a crash test may kill a daemon: every service calls `failpoint(name)` at its effects; here the call gets teeth.
 
-`CLOUDCORE_FAILPOINT=FILE` ends this process with SIGKILL when it reaches the point whose name is the content of FILE. No
-file, no name, no end: a test writes it once the cloud has come up. Without the variable a failpoint is a function that
-does nothing, and no file is ever looked at.
+`CLOUDCORE_FAILPOINT=FILE` ends this process with SIGKILL when it reaches the point whose name is the content of FILE.
+No file, no name, no end: a test writes it once the cloud has come up. Without the variable a failpoint is a function
+that does nothing, and no file is ever looked at.
 """
 
 from __future__ import annotations

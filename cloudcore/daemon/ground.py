@@ -1,4 +1,4 @@
-"""What every composition root stands on: configuration, state directory, host name, threads, bus, database, accounts."""
+"""What every composition root stands on: configuration, state, host name, threads, bus, database, accounts."""
 
 from __future__ import annotations
 
@@ -95,7 +95,8 @@ async def objects_of(under: Ground, auth: AuthManager | None, endpoint: str = ""
         keys = await auth.access_keys(IMAGE_FETCHER)
         access_key, secret = keys[0].id, keys[0].secret.reveal()
     else:
-        raise CloudError(Code.CONFIGURATION, "[images] access_key and secret_file are needed where there is no database")
+        text = "[images] access_key and secret_file are needed where there is no database"
+        raise CloudError(Code.CONFIGURATION, text)
     where = images.endpoint or endpoint or f"http://{store.listen}:{store.port}"
     signer = Signer(access_key, secret, under.config.cloud.region, "s3")
     return ObjectStore(under.reactor, where, signer, under.in_thread)

@@ -55,7 +55,8 @@ def nameservers(path: Path = RESOLVERS) -> tuple[str, ...]:
         words = [line.split() for line in path.read_text().splitlines()]
     except OSError:
         return ()
-    return tuple(word[1] for word in words if len(word) > 1 and word[0] == "nameserver" and addresses.is_address(word[1]))
+    named = (word[1] for word in words if len(word) > 1 and word[0] == "nameserver")
+    return tuple(address for address in named if addresses.is_address(address))
 
 
 def network_driver(ground: Ground) -> NetworkDriver:
@@ -108,8 +109,9 @@ async def hypervisor(ground: Ground) -> tuple[VirtDriver, Disks, str]:
                             "simulated")  # fmt: skip
         world = World(places.simulated_guests(ground.state))
         pace = Pace(boot=configured.simulated_boot_seconds)
-        return SimulatedDriver(ground.reactor, random.Random(), world, pace, capacity), SimulatedDisks(), simulated_boot(  # noqa: S311
-            places.simulated_boot(ground.state))
+        chance = random.Random()  # noqa: S311 - spreads boot times
+        simulated = SimulatedDriver(ground.reactor, chance, world, pace, capacity)
+        return simulated, SimulatedDisks(), simulated_boot(places.simulated_boot(ground.state))
     virt_type = await kvm_selftest.virt_type(ground.reactor, ground.state)
     daemon = PrivateLibvirtd(ground.reactor, ground.state, kvm=virt_type == "kvm")
     await daemon.ensure()

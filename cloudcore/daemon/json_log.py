@@ -1,8 +1,9 @@
-"""One JSON object a line, for journald, `cloudcore logs` and people with jq: twistd --logger=cloudcore.daemon.json_log.observer.
+"""One JSON object a line, for journald, `cloudcore logs` and people with jq. For twistd it is
+`--logger=cloudcore.daemon.json_log.observer`.
 
-Fields: ts, level, ns (who), request_id, msg, error (a traceback) and the event's own. Twisted's own JSON observer writes
-flattened formats, logger UUIDs and "unpersistable" markers; this writes what a reader needs. Twisted's HTTP access log
-is left out: it carries presigned query strings, which are secrets while they live.
+Fields: ts, level, ns (who), msg, error (a traceback) and the event's own. Twisted's own JSON observer writes flattened
+formats, logger UUIDs and "unpersistable" markers; this writes what a reader needs. Twisted's HTTP access log is left
+out: it carries presigned query strings, which are secrets while they live.
 """
 
 from __future__ import annotations

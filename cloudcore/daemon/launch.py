@@ -1,4 +1,4 @@
-"""`cloudcore-api ...` is `twistd --nodaemon --pidfile= --logger=... cloudcore-api ...`: for bin/ and for service units."""
+"""`cloudcore-api …` is `twistd --nodaemon --pidfile= --logger=… cloudcore-api …`: for bin/ and for service units."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the daemons of one state directory keep what is theirs. What command line and daemons share: config/places.py."""
+"""Where the daemons of one state directory keep what is theirs. What the command line shares: config/places.py."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What every listening daemon needs: a door that says which port it got, that loses no request when it shuts, and a word
-with systemd.
+"""What every listening daemon needs: a door that says which port it got, that loses no request when it shuts, and a
+word with systemd.
 
 A finished request is not yet a sent one: its bytes wait for the reactor's next turn. So when the door shuts, idle
 connections are closed at once, busy ones after their answer, and the end of each is awaited.

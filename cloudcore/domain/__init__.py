@@ -1,1 +1,3 @@
-"""The pure rules of the cloud: life cycles, ids, placement, addresses, firewall, quotas, policy, metadata. Standard library only."""
+"""The pure rules of the cloud: life cycles, ids, placement, addresses, firewall, quotas, policy, metadata.
+
+Standard library only."""

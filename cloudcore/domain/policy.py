@@ -16,7 +16,8 @@ POLICY: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("admin", ("*",)),
     ("operator", ("ec2:*", "s3:*", "sts:*", "iam:Get*", "iam:List*")),
     ("user", ("ec2:*", "s3:*", "sts:*", "iam:GetUser", "iam:ListAccountAliases", "iam:ListRoles")),
-    ("auditor", ("ec2:Describe*", "ec2:GetConsoleOutput", "s3:Get*", "s3:List*", "sts:GetCallerIdentity", "iam:GetUser")),
+    ("auditor", ("ec2:Describe*", "ec2:GetConsoleOutput", "s3:Get*", "s3:List*", "sts:GetCallerIdentity",
+                 "iam:GetUser")),
     # the image worker's and the hosts' account: images of every project, and nothing else
     ("fetcher", ("s3:GetObject", "s3:PutObject", "objectstore:AnyProject")),
 )  # fmt: skip
