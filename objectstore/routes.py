@@ -122,6 +122,10 @@ SUBRESOURCES = frozenset({
     "object-lock", "ownershipControls", "policy", "policyStatus", "publicAccessBlock", "renameObject", "replication",
     "requestPayment", "restore", "retention", "select", "session", "tagging", "torrent", "uploadId", "uploads",
     "versioning", "versions", "website"})
+# Parameters of the operations above that clients send with nothing in them.
+MAY_BE_EMPTY = frozenset({
+    "continuation-token", "delimiter", "encoding-type", "key-marker", "marker", "max-keys", "part-number-marker",
+    "prefix", "start-after", "upload-id-marker", "versionId"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,15 +149,20 @@ def find_route(head: Head, domains: tuple[str, ...] = ()) -> Routed:
         query[name] = value
     present = query.keys() | ({"x-amz-copy-source"} & head.headers.keys())
     candidates = [route for route in ROUTES if route.method == head.method and route.scope is scope]
+    asked = sorted(name for name, value in query.items() if is_subresource(name, value))
     for route in candidates:
         if route.markers <= present:
-            if (query.keys() & SUBRESOURCES) - route.markers:
+            if not route.markers.issuperset(asked):
                 break
             return Routed(route, bucket, key, query)
-    asked = sorted(query.keys() & SUBRESOURCES)
     if asked or (candidates and head.method == "POST"):
         raise Refused("NotImplemented", f"{head.method} of {', '.join(asked) or 'a form'} is not offered")
     raise Refused("MethodNotAllowed", f"The method {head.method} is not allowed here")
+
+
+def is_subresource(name: str, value: str) -> bool:
+    """A known one, or a bare word: S3 grows new ones, and `GET /bucket?new` is no listing."""
+    return name in SUBRESOURCES or (not value and name not in MAY_BE_EMPTY)
 
 
 def _place(head: Head, domains: tuple[str, ...]) -> tuple[str, bytes]:

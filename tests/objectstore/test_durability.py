@@ -17,7 +17,7 @@ import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tests.objectstore.conftest import client_of, start
-from tests.objectstore.wire import UNSIGNED_PAYLOAD, Wire, head_of, rendered, signed
+from tests.objectstore.wire import UNSIGNED_PAYLOAD, Wire, head_of, rendered, signed, signer
 
 MIB = 1 << 20
 
@@ -115,11 +115,16 @@ def test_abandoned_transfers_leave_no_descriptor_and_no_file(own: Callable[[], A
         head = head_of("PUT", "/bkt/half", running.http, content_length=str(4 * MIB))
         upload.send(rendered(signed(head, UNSIGNED_PAYLOAD)) + b"x" * (number * 200_000))
         upload.close()
+        judged = Wire(running.http)
+        head = head_of("PUT", "/bkt/judged", running.http, content_length=str(4 * MIB))
+        judged.send(rendered(signed(head, UNSIGNED_PAYLOAD, by=signer("slow"))) + b"x" * 1000)
+        judged.close()
         download = Wire(running.http)
         download.send(rendered(signed(head_of("GET", "/bkt/k", running.http))))
         download._socket.recv(1000)
         download._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         download.close()
+    time.sleep(0.5)  # the slow Auth Manager has answered about those who had left
     until(lambda: descriptors(running.process.pid) <= before)
     until(lambda: files(tmp_path) == kept)
     again = client_of(running)

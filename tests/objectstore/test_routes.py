@@ -51,7 +51,7 @@ def test_every_sub_resource_that_is_not_offered_is_501_and_never_another_operati
         for method in ("GET", "PUT", "POST", "DELETE"):
             offered = {route.markers for route in ROUTES
                        if route.scope is scope and route.method == method}
-            for name in SUBRESOURCES:
+            for name in (*SUBRESOURCES, "abac", "what-comes-next"):
                 head = Head(method, path, name, {"host": "h"})
                 if frozenset({name}) in offered:
                     assert name in find_route(head).route.markers

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from cloudcore.signing.heads import EMPTY_BODY, UNSIGNED_PAYLOAD, DuplicateHeader, Head, body_hash, encoded
 from cloudcore.signing.signer import Signer, encoded_path, presign, sign
-from cloudcore.signing.sigv4 import BadSignature, Expected, Kind, read_claim, verify
+from cloudcore.signing.sigv4 import NOBODY, BadSignature, Expected, Kind, read_claim, verify
 
 KEY, SECRET, REGION = "CCIAEXAMPLE", "wJalrXUtnFEMI", "us-east-2"
 NOW = datetime.now(UTC).timestamp()
@@ -170,6 +170,11 @@ def test_an_unknown_key_looks_like_a_wrong_secret() -> None:
         texts.add((raised.value.kind, raised.value.text))
     assert len(texts) == 1
     assert texts.pop()[0] is Kind.WRONG
+
+
+def test_even_who_guesses_the_secret_of_unknown_keys_is_refused() -> None:
+    head = Head("GET", "/", "", {"host": "h"})
+    assert refusal(replace(head, headers=sign(head, replace(S3, secret=NOBODY), NOW)), secret=None) is Kind.WRONG
 
 
 def test_an_announced_hash_that_is_not_the_body_is_refused() -> None:
