@@ -14,6 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 from cloudcore.domain import addresses
@@ -171,17 +172,25 @@ def _ports(ports: tuple[Guarded, ...], known: dict[str, Group], refused: list[Re
 
 
 def _objection(port: Guarded, claimed: Counter[str]) -> str:
-    if not NAME.fullmatch(port.instance):
-        return "the instance id is malformed"
-    if not TAP.fullmatch(port.tap):
-        return f"tap {port.tap!r:.40} is no interface name"
-    if not addresses.is_mac(port.mac):
-        return f"MAC {port.mac!r:.40} is malformed"
-    if not addresses.is_address(port.address):
-        return f"address {port.address!r:.40} is malformed"
+    malformed = _malformed(port.instance, port.tap, port.mac, port.address)
+    if malformed:
+        return malformed
     for value in (port.instance, port.tap, port.mac, port.address):
         if claimed[value] > 1:
             return f"{value} is claimed by several ports"
+    return ""
+
+
+@lru_cache(maxsize=2**16)  # a host's ports are judged anew with each change of any of them
+def _malformed(instance: str, tap: str, mac: str, address: str) -> str:
+    if not NAME.fullmatch(instance):
+        return "the instance id is malformed"
+    if not TAP.fullmatch(tap):
+        return f"tap {tap!r:.40} is no interface name"
+    if not addresses.is_mac(mac):
+        return f"MAC {mac!r:.40} is malformed"
+    if not addresses.is_address(address):
+        return f"address {address!r:.40} is malformed"
     return ""
 
 

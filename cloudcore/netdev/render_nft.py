@@ -22,6 +22,7 @@ from cloudcore.domain.firewall import ANY, ICMP, TCP, UDP, Allowed, RuleSet, Tra
 from cloudcore.netdev.driver import NetworkShape
 
 METADATA = "169.254.169.254"
+NO_ADDRESS = "0.0.0.0"  # noqa: S104  what a guest without a lease speaks from
 TO, FROM = "to.", "from."  # prefixes of an instance's two chains; `present` reads them back
 FAMILIES = ("bridge", "inet", "ip")
 NAMES = {TCP: "tcp", UDP: "udp", ICMP: "icmp"}
@@ -77,14 +78,14 @@ def _bridge(table: _Table, shape: NetworkShape, rules: RuleSet) -> Iterator[Json
     yield table.rule("guest", _not({"concat": [tap, mac]}, "@okmac"), COUNT, DROP, comment="mac spoof")
     yield table.rule("guest", _is(ether, "arp"), {"goto": {"target": "guest_arp"}})
     yield table.rule("guest", _is(_field("udp", "sport"), 68), _is(_field("udp", "dport"), 67),
-                     _is(_field("ip", "saddr"), "0.0.0.0"), ACCEPT)  # fmt: skip
+                     _is(_field("ip", "saddr"), NO_ADDRESS), ACCEPT)  # fmt: skip
     yield table.rule("guest", _is(_field("udp", "sport"), 67), COUNT, DROP, comment="rogue dhcp server")
     source = {"concat": [tap, mac, _field("ip", "saddr")]}
     yield table.rule("guest", _is(ether, "ip"), _is(source, "@ok4"), ACCEPT)
     yield table.rule("guest", COUNT, DROP, comment="ip spoof, ipv6, other ethertypes")
     sender = {"concat": [tap, _field("arp", "saddr ether"), _field("arp", "saddr ip")]}
     yield table.rule("guest_arp", _is(sender, "@ok4"), ACCEPT)
-    yield table.rule("guest_arp", _is(_field("arp", "saddr ip"), "0.0.0.0"),
+    yield table.rule("guest_arp", _is(_field("arp", "saddr ip"), NO_ADDRESS),
                      _is({"concat": [tap, _field("arp", "saddr ether")]}, "@okmac"), ACCEPT,
                      comment="address probe")  # fmt: skip
     yield table.rule("guest_arp", COUNT, DROP, comment="arp spoof")

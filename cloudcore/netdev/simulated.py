@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,19 +31,14 @@ class SimulatedNetwork:
     """A NetworkDriver."""
 
     def __init__(self, shape: NetworkShape, world: Path | None = None, faults: Faults = no_faults) -> None:
-        self._shape, self._world, self._faults = shape, world, faults
-        self._prepared, self._leases, self._rules = False, {}, RuleSet()  # type: bool, dict[str, str], RuleSet
+        self._shape, self._faults = shape, faults
+        self._world = _World(world)
         self._told: tuple[tuple[WantedPort, ...], tuple[Group, ...]] = ((), ())
-        self._present: tuple[str, ...] = ()
-        if world is not None and world.exists():
-            found = json.loads(world.read_text())
-            self._prepared, self._leases = found["prepared"], found["leases"]
-            self._present = tuple(found["chains"])
+        self._rules: RuleSet | None = RuleSet()  # None: nobody has asked since the last change
 
     def prepare(self) -> Deferred[None]:
         async def prepare() -> None:
-            self._prepared = True
-            self._remember()
+            self._world.prepare()
 
         return self._does("prepare", prepare)
 
@@ -61,15 +57,15 @@ class SimulatedNetwork:
 
     def present(self) -> Deferred[tuple[str, ...]]:
         async def present() -> tuple[str, ...]:
-            return self._present
+            refused = {one.what for one in self._compiled().refused}
+            return tuple(sorted(self._world.ports.keys() - refused))
 
         return self._does("present", present)
 
     def dismantle(self) -> Deferred[None]:
         async def dismantle() -> None:
-            self._prepared, self._leases, self._present, self._rules, self._told = False, {}, (), RuleSet(), ((), ())
-            if self._world is not None:
-                self._world.unlink(missing_ok=True)
+            self._rules, self._told = RuleSet(), ((), ())
+            self._world.destroy()
 
         return self._does("dismantle", dismantle)
 
@@ -78,36 +74,72 @@ class SimulatedNetwork:
     @property
     def leases(self) -> dict[str, str]:
         """{address: mac}"""
-        return dict(self._leases)
+        return dict(self._world.ports.values())
 
     def passes(self, packet: Packet) -> bool:
-        return self._prepared and passes(self._rules, self._shape.cidr, packet)
+        return self._world.prepared and passes(self._compiled(), self._shape.cidr, packet)
 
     def vandalised(self) -> None:
         """Somebody flushed the host's tables and leases."""
-        self._leases, self._present, self._rules, self._told = {}, (), RuleSet(), ((), ())
-        self._remember()
+        self._rules, self._told = RuleSet(), ((), ())
+        self._world.become({})
 
     # -- inside --
 
     def _does(self, operation: str, work: Callable[[], Coroutine[Any, Any, Any]]) -> Deferred[Any]:
         return maybeDeferred(self._faults, operation).addCallback(lambda _: Deferred.fromCoroutine(work()))
 
-    def _apply(self, ports: tuple[WantedPort, ...], groups: tuple[Group, ...]) -> None:
-        if not self._prepared:
-            raise CloudError(Code.PROGRAM_FAILED, f"ip: {self._shape.bridge} does not exist")
-        if self._told == (ports, groups):
-            return
-        self._rules = compile_rules(ports, groups)
-        self._present = tuple(port.instance for port in self._rules.ports)
-        self._leases, self._told = {port.address: port.mac for port in self._rules.ports}, (ports, groups)
-        self._remember()
+    def _compiled(self) -> RuleSet:
+        if self._rules is None:
+            self._rules = compile_rules(*self._told)
+        return self._rules
 
-    def _remember(self) -> None:
-        """Written aside and renamed, so that a killed process leaves the old world or the new one."""
-        if self._world is None:
+    def _apply(self, ports: tuple[WantedPort, ...], groups: tuple[Group, ...]) -> None:
+        if not self._world.prepared:
+            raise CloudError(Code.PROGRAM_FAILED, f"ip: {self._shape.bridge} does not exist")
+        if self._told != (ports, groups):
+            self._rules, self._told = None, (ports, groups)
+            self._world.become({port.instance: (port.address, port.mac) for port in ports})
+
+
+class _World:
+    """{instance: (address, mac)}, and in a file only what changes: `null` prepares, `[instance, address, mac]` adds,
+    `[instance]` removes. A line that a killed process tore is passed over."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.prepared, self.ports = False, {}  # type: bool, dict[str, tuple[str, str]]
+        self._path = path
+        for line in path.read_text().splitlines() if path is not None and path.exists() else ():
+            with suppress(ValueError):
+                self._read(json.loads(line))
+
+    def _read(self, change: list[str] | None) -> None:
+        if change is None:
+            self.prepared = True
+        elif len(change) == 3:
+            self.ports[change[0]] = (change[1], change[2])
+        else:
+            self.ports.pop(change[0], None)
+
+    def prepare(self) -> None:
+        if not self.prepared:
+            self.prepared = True
+            self._write([None])
+
+    def become(self, ports: dict[str, tuple[str, str]]) -> None:
+        gone = self.ports.keys() - ports.keys()
+        come = ports.items() - self.ports.items()
+        self.ports = ports
+        self._write([*([instance] for instance in gone), *([instance, *its] for instance, its in come)])
+
+    def destroy(self) -> None:
+        self.prepared, self.ports = False, {}
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+    def _write(self, changes: list[list[str] | None]) -> None:
+        if self._path is None or not changes:
             return
-        self._world.parent.mkdir(parents=True, exist_ok=True)
-        aside = self._world.with_name(self._world.name + ".new")
-        aside.write_text(json.dumps({"prepared": self._prepared, "chains": self._present, "leases": self._leases}))
-        aside.rename(self._world)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("a") as file:
+            file.write("".join(f"{json.dumps(change)}\n" for change in changes))

@@ -26,25 +26,34 @@ class Books:
     def __init__(self) -> None:
         self.ports: dict[str, Port] = {}
         self.groups: dict[str, Group] = {}
+        self._wanted: dict[str, WantedPort] = {}
+        self._unused = True
         self._released: dict[str, int] = {}
         self._owners: dict[str, set[str]] = {}  # address -> instances; more than one is somebody's mistake
 
     def news(self, request: WantedNetwork) -> list[Record]:
         """What of a request would change something; groups that nobody here needs do not."""
         ports = [port for port in request.ports if self.is_news(port)]
-        groups = self.groups | {group.id: group for group in request.groups}
-        needed = _needed([*self.ports.values(), *ports], groups)
-        return [*(group for group in request.groups if group.id in needed and self.is_news(group)), *ports]
+        groups = [group for group in request.groups if self.is_news(group)]
+        if groups:
+            known = self.groups | {group.id: group for group in request.groups}
+            needed = _needed(ports, known)
+            if not all(group.id in needed for group in groups):
+                needed |= _needed(self.ports.values(), known)
+            groups = [group for group in groups if group.id in needed]
+        return [*groups, *ports]
 
     def apply(self, record: Record) -> None:
         if not self.is_news(record):
             return
         if isinstance(record, Group):
+            self._unused = self._unused or record.id in self.groups
             self.groups[record.id] = record
             return
         self._vacate(record.instance)
         if isinstance(record, Port):
             self.ports[record.instance] = record
+            self._wanted[record.instance] = _wanted(record)
             self._released.pop(record.instance, None)
             self._owners.setdefault(record.address, set()).add(record.instance)
             return
@@ -66,15 +75,20 @@ class Books:
 
     def _vacate(self, instance: str) -> None:
         port = self.ports.pop(instance, None)
+        self._wanted.pop(instance, None)
         if port is not None:
+            self._unused = True
             owners = self._owners[port.address]
             owners.discard(instance)
             if not owners:
                 del self._owners[port.address]
 
     def drop_unused(self) -> None:
-        needed = _needed(self.ports.values(), self.groups)
-        self.groups = {id: group for id, group in self.groups.items() if id in needed}
+        """Only a port that went, or a group whose rules changed, can leave a group without use."""
+        if self._unused:
+            needed = _needed(self.ports.values(), self.groups)
+            self.groups = {id: group for id, group in self.groups.items() if id in needed}
+            self._unused = False
 
     def at(self, address: str) -> Port | None:
         """The one port with this address; None when several claim it, for then nobody's word counts."""
@@ -82,10 +96,8 @@ class Books:
         return self.ports[next(iter(owners))] if len(owners) == 1 else None
 
     def wanted(self) -> tuple[tuple[WantedPort, ...], tuple[Group, ...]]:
-        """For the driver, in an order of its own."""
-        ports = tuple(WantedPort(port.instance, port.mac, port.address, port.tap, port.hostname, port.groups)
-                      for _, port in sorted(self.ports.items()))  # fmt: skip
-        return ports, tuple(group for _, group in sorted(self.groups.items()))
+        """For the driver."""
+        return tuple(self._wanted.values()), tuple(self.groups.values())
 
     def records(self) -> Iterator[Record]:
         """Everything, as a journal would have to say it."""
@@ -102,6 +114,10 @@ def _needed(ports: Iterable[Port], groups: Mapping[str, Group]) -> set[str]:
     """The groups of ports, and those that their rules name as peers."""
     own = {id for port in ports for id in port.groups}
     return own | {rule.source_group for id in own & groups.keys() for rule in groups[id].rules if rule.source_group}
+
+
+def _wanted(port: Port) -> WantedPort:
+    return WantedPort(port.instance, port.mac, port.address, port.tap, port.hostname, port.groups)
 
 
 def packed(record: Record) -> dict[str, Any]:
