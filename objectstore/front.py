@@ -5,6 +5,7 @@ its end. The connection is paused while a request with a body is judged; what ca
 answers `Expect: 100-continue` right after gotLength: the header is taken away there and the 100 sent once the upload is
 admitted. A request that is refused before its body was read is answered at once and ends the connection if the client
 waits for the 100 or the body is long, else the body is read to its end first, so that the client hears the answer.
+One that turns out to be bad on its way is treated alike: no more than DRAIN bytes of it are read and thrown away.
 
 This is the only module that knows twisted.web. Names with underscores are Twisted's internals; tests hold them.
 """
@@ -53,6 +54,7 @@ class Request(http.Request):
     _judging = True
     _ended = False  # the body came to its end
     _sent = False
+    _drained = 0  # bytes of a refused body
     _wire: Wire | None = None
     _receive: Receive | None = None
 
@@ -104,6 +106,9 @@ class Request(http.Request):
 
     def _take(self, data: bytes) -> None:
         if self._sink is None or self._answer:
+            self._drained += len(data)
+            if DRAIN < self._drained <= DRAIN + len(data):
+                self.channel.callLater(0, self._stop_draining)  # not here: the end of the body may be in this packet
             return
         try:
             self._sink.write(data)
@@ -114,6 +119,10 @@ class Request(http.Request):
         writer, channel = self._sink.direct, self.channel
         if self._receive is None and writer and writer.left > DIRECT and not self._ended and self._plain():
             self._receive = Receive(channel.transport, writer, KEEP, self._bypassed)
+
+    def _stop_draining(self) -> None:
+        if not (self._ended or self._disconnected or self._sent):
+            self._answer_unread()
 
     def _bypassed(self, count: int) -> None:
         self.channel._transferDecoder.contentLength -= count

@@ -217,7 +217,7 @@ def in_http_chunks(data: bytes, size: int = 70_001) -> bytes:
     return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
 
 
-def chunked_as_an_sdk() -> Callable[..., bytes]:
+def chunked_as_an_sdk(name: str = "alice") -> Callable[..., bytes]:
     """The encoder of the decoder's own tests, with another claim."""
     path = Path(__file__).parents[1] / "signing" / "test_chunked.py"
     spec = importlib.util.spec_from_file_location("chunks_as_an_sdk_writes_them", path)
@@ -228,7 +228,7 @@ def chunked_as_an_sdk() -> Callable[..., bytes]:
 
     def encode(head: Head, pieces: list[bytes], trailers: dict[str, str] | None = None) -> bytes:
         claim = read_claim(head)
-        module.CLAIM, module.SECRET = claim, signer().secret
+        module.CLAIM, module.SECRET = claim, signer(name).secret
         return bytes(module.encode(pieces, trailers, signed=True))
 
     return encode
@@ -253,6 +253,31 @@ def test_x1_signed_chunks_are_verified(wire: Wire, bucket: str, size: int) -> No
     assert ask(wire, with_trailer, in_http_chunks(whole)).status == 200
     wrong = encode(with_trailer, [b"hullo"], trailer)
     assert ask(wire, with_trailer, in_http_chunks(wrong)).code == "BadDigest"
+
+
+@pytest.mark.parametrize("size", [1000, 3 * MIB])
+def test_x5_signed_chunks_with_a_length_as_minio_clients_send_them(wire: Wire, bucket: str, size: int) -> None:
+    pieces = [b"a" * (size // 2), b"b" * (size - size // 2)]
+    framing = len(chunked_as_an_sdk()(signed(get(wire)), pieces))
+    head = signed(head_of("PUT", f"/{bucket}/k", wire.port, x_amz_decoded_content_length=str(size),
+                          content_encoding="aws-chunked", content_length=str(framing), expect="100-continue"),
+                  "STREAMING-AWS4-HMAC-SHA256-PAYLOAD", by=signer("slow"))
+    assert ask(wire, head).status == 100
+    wire.send(chunked_as_an_sdk("slow")(head, pieces))
+    assert wire.reply().status == 200
+    assert ask(wire, signed(get(wire, f"/{bucket}/k"))).body == b"".join(pieces)
+
+
+def test_x19_a_body_that_turns_out_bad_is_not_read_for_ever(wire: Wire, bucket: str) -> None:
+    size = 1 << 30
+    head = streaming(wire, bucket, size, "UNSIGNED-PAYLOAD-TRAILER", x_amz_trailer="x-amz-checksum-crc32")
+    wire.send(rendered(head) + b"3\r\nxx\n\r\n")
+    for _ in range(10):
+        wire.send(b"100000\r\n" + bytes(MIB) + b"\r\n")
+    reply = wire.reply()
+    assert (reply.code, reply.closed) == ("IncompleteBody", True)
+    again = Wire(wire.port)
+    assert ask(again, signed(get(again, f"/{bucket}/k"))).code == "NoSuchKey"
 
 
 def test_an_unsigned_streaming_body_may_not_be_shorter_longer_or_without_its_trailer(wire: Wire, bucket: str) -> None:
