@@ -26,8 +26,10 @@ from cloudcore.rpc.conductor import Conductor, Hint
 from cloudcore.rpc.images import Images
 from cloudcore.store.books import Books
 from cloudcore.store.database import Store
+from cloudcore.store.instances import LostRace
 
 T = TypeVar("T")
+RERUNS = 4  # of a whole transaction; PostgreSQL's are tried again before, where they ran
 REDACTED = frozenset({"UserData", "PublicKeyMaterial", "ClientToken"})
 
 log = Logger()
@@ -93,10 +95,15 @@ class Call:
 
     async def change(self, work: Callable[..., Outcome], *args: Any) -> Mapping[str, Any] | None:
         """`work(books, call, *args)`, which may run more than once when another transaction comes in between."""
-        outcome = await self.cloud.database.transact(_recorded, self, work, args)
-        for operation in outcome.operations:
-            self.cloud.conductor.hint(Hint(operation)).addErrback(_unheard, operation)
-        return outcome.answer
+        for _ in range(RERUNS):
+            try:
+                outcome = await self.cloud.database.transact(_recorded, self, work, args)
+            except LostRace:
+                continue
+            for operation in outcome.operations:
+                self.cloud.conductor.hint(Hint(operation)).addErrback(_unheard, operation)
+            return outcome.answer
+        raise CloudError(Code.UNAVAILABLE, f"{self.action} lost its race {RERUNS} times")
 
     def rehearsed(self) -> None:
         """Where a DryRun ends."""

@@ -23,6 +23,7 @@ from cloudcore.domain.policy import permits
 from cloudcore.errors import CloudError, Code
 
 XML = b"text/xml;charset=UTF-8"
+LONG = 100  # items that are rendered in between other requests: 5 ms; more go to a thread
 OURS = "An internal error has occurred"
 CATALOGUED = {Code.UNAVAILABLE: "The service is not available at the moment; try again"}  # the reason is for the log
 log = Logger()
@@ -62,6 +63,7 @@ class Api:
             return refusal(service, CloudError(Code.INTERNAL, OURS), request_id)
 
     async def _served(self, reading: Reading, request_id: str) -> bytes:
+        """The five steps; the first, reading, is done."""
         service = reading.service
         caller = await authenticate(self._cloud, reading)
         operation = self._operation(reading)
@@ -74,7 +76,10 @@ class Api:
         call = Call(self._cloud, caller, request_id, service, operation.name, given, dry_run)
         answer = await action.perform(call, action.read(given))
         call.rehearsed()
-        return operation.render(answer, request_id, reading.version or self._wire.version(service))
+        version = reading.version or self._wire.version(service)
+        if answer is not None and any(isinstance(item, list) and len(item) > LONG for item in answer.values()):
+            return await self._cloud.off_reactor(operation.render, answer, request_id, version)
+        return operation.render(answer, request_id, version)
 
     def _operation(self, reading: Reading) -> Operation:
         if reading.action is None:

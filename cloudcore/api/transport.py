@@ -8,6 +8,7 @@ client hears why. `/healthz` answers without a signature, and says nothing else.
 from __future__ import annotations
 
 from typing import Any
+from uuid import uuid4
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IAddress, IReactorTime
@@ -54,7 +55,7 @@ class ApiRequest(http.Request):
         if self.path == b"/healthz":
             self._send(Reply(200, b"ok\n", "", b"text/plain"))
         elif self._size > BODY:
-            self._send(refusal("ec2", TOO_LARGE, ""))
+            self._send(refusal("ec2", TOO_LARGE, str(uuid4())))
         else:
             api: Api = self.channel.factory.api
             headers = list(self.requestHeaders.getAllRawHeaders())
@@ -69,7 +70,7 @@ class ApiRequest(http.Request):
         self.requestHeaders.removeHeader(b"expect")
         channel.persistent = False
         channel.rawDataReceived = lambda data: None
-        self._send(refusal("ec2", TOO_LARGE, ""))
+        self._send(refusal("ec2", TOO_LARGE, str(uuid4())))
 
     def _send(self, reply: Reply) -> None:
         if self._disconnected:

@@ -30,13 +30,15 @@ class Instances:
             {field.name: getattr(one, field.name) for field in fields(Instance)} | {"state": one.state.value}
             for one in made
         ]
-        self._connection.execute(sa.insert(instances), rows)
-        self._connection.execute(
-            sa.insert(instance_mappings), [{"instance": row["id"], "cell": row["cell"]} for row in rows]
-        )
+        mappings = [{"instance": row["id"], "cell": row["cell"]} for row in rows]
         memberships = [{"instance": row["id"], "group_id": group} for row in rows for group in groups]
-        if memberships:
-            self._connection.execute(sa.insert(instance_groups), memberships)
+        try:
+            self._connection.execute(sa.insert(instances), rows)
+            self._connection.execute(sa.insert(instance_mappings), mappings)
+            if memberships:
+                self._connection.execute(sa.insert(instance_groups), memberships)
+        except sa.exc.IntegrityError:  # a group that has just gone, or a MAC that is taken: another try finds out
+            raise LostRace(rows[0]["id"]) from None
 
     def find(self, instance: str) -> Instance | None:
         """Whoever owns it: for the conductor. The api reads through `of_project`."""

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from cloudcore.domain.instances import State
 from cloudcore.domain.security_groups import DEFAULT_NAME, DescribedRule, Group, Rule, SecurityGroup, matching
 from cloudcore.errors import CloudError, Code
+from cloudcore.store.instances import LostRace
 from cloudcore.store.pages import Wanted, page
 from cloudcore.store.schema import instance_groups, instances
 from cloudcore.store.schema import security_group_rules as rules
@@ -114,7 +115,10 @@ class SecurityGroups:
             raise CloudError(Code.GROUP_IN_USE, f"The security group '{group.id}' is used by {user}")
         self._connection.execute(sa.delete(instance_groups).where(instance_groups.c.group_id == group.id))
         self._connection.execute(sa.delete(rules).where(rules.c.group_id == group.id))
-        self._connection.execute(sa.delete(groups).where(groups.c.id == group.id))
+        try:
+            self._connection.execute(sa.delete(groups).where(groups.c.id == group.id))
+        except sa.exc.IntegrityError:  # an instance has just joined: another try sees it
+            raise LostRace(group.id) from None
 
     # -- for conductor --
 

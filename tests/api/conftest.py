@@ -151,10 +151,10 @@ def house() -> Iterator[House]:
     yield from a_house()
 
 
-def a_house(limits: Mapping[str, int] | None = None) -> Iterator[House]:
+def a_house(limits: Mapping[str, int] | None = None, store: Any = None) -> Iterator[House]:
     clock, beyond, generator = Clock(), Beyond(), random.Random(7)  # noqa: S311  (repeatable on purpose)
     clock.advance(START)
-    database = InlineDatabase(now=clock.seconds)
+    database = store or InlineDatabase(now=clock.seconds)
     auth = MemoryAuthManager(clock, generator.randbytes)
     keys = {}
     for name, project, role in (("alice", ALICE, "user"), ("bob", BOB, "user"), ("eve", ALICE, "auditor"),

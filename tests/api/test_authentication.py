@@ -14,6 +14,7 @@ from cloudcore.errors import CloudError, Code
 from cloudcore.rpc.faults import NobodyListens, TimedOut
 from cloudcore.signing.heads import EMPTY_BODY, Head, body_hash
 from cloudcore.signing.signer import Signer, presign, sign
+from cloudcore.store.instances import LostRace
 
 DESCRIBE = b"Action=DescribeInstances&Version=2016-11-15"
 IDENTITY = b"Action=GetCallerIdentity&Version=2011-06-15"
@@ -199,3 +200,22 @@ def test_s53_what_is_refused_leaves_no_trace(house: Any) -> None:
     assert house.works(lambda books: books.audit.entries("111111111111")) == []
     assert house.works(lambda books: books.quotas.usage("111111111111")) == {}
     assert house.beyond.hints == []
+
+
+class Racing:
+    """A database in which the first transactions lose."""
+
+    def __init__(self, real: Any, losses: int) -> None:
+        self._real, self._losses = real, losses
+
+    def transact(self, work: Any, *args: Any) -> Any:
+        if self._losses:
+            self._losses -= 1
+            return fail(LostRace("i-1"))
+        return self._real.transact(work, *args)
+
+
+@pytest.mark.parametrize(("losses", "status"), [(3, 200), (4, 503)])
+def test_a_lost_race_is_run_again_a_few_times(house: Any, losses: int, status: int) -> None:
+    object.__setattr__(house.cloud, "database", Racing(house.database, losses))
+    assert house.ask("CreateSecurityGroup", GroupName="web", GroupDescription="d").status == status

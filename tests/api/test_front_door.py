@@ -6,6 +6,7 @@ import os
 import secrets
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -214,6 +215,24 @@ async def test_boto3_is_told_once_what_is_wrong(tmp_path: Path) -> None:
         refused("SignatureDoesNotMatch", door.client("sts").get_caller_identity)
 
     await opened(tmp_path, lambda door: deferToThread(mistakes, door))
+
+
+@pytest.mark.deadline(60)
+async def test_s10_a_hundred_sends_of_one_token_launch_once(tmp_path: Path) -> None:
+    def storm(door: Door) -> None:
+        ec2 = door.client("ec2", max_pool_connections=16)
+
+        def send(n: int) -> str:
+            made = ec2.run_instances(ImageId=IMAGE, MinCount=1, MaxCount=1, ClientToken=f"token{n % 2}")
+            return made["Instances"][0]["InstanceId"]
+
+        with ThreadPoolExecutor(16) as threads:
+            ids = set(threads.map(send, range(100)))
+        found = [one["InstanceId"] for reservation in ec2.describe_instances()["Reservations"]
+                 for one in reservation["Instances"]]  # fmt: skip
+        assert (len(ids), sorted(found)) == (2, sorted(ids))
+
+    await opened(tmp_path, lambda door: deferToThread(storm, door))
 
 
 @pytest.mark.deadline(60)

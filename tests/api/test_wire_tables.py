@@ -9,15 +9,21 @@ conductor would: "guest-started {i}".
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
+import sqlalchemy as sa
+from twisted.internet.defer import Deferred, maybeDeferred
 
 from cloudcore.api import codes
 from cloudcore.domain.instances import Event
+from cloudcore.store.books import Books
+from cloudcore.store.database import with_driver
+from cloudcore.store.schema import metadata
+from tests.api.conftest import START, a_house
 
 TABLES = Path(__file__).parents[1] / "wire"
 
@@ -30,6 +36,49 @@ def cases() -> Iterator[Any]:
 
 @pytest.mark.parametrize("case", list(cases()))
 def test_conversation(house: Any, case: dict[str, Any]) -> None:
+    converse(house, case)
+
+
+@pytest.mark.deadline(120)
+def test_every_conversation_on_postgresql(postgresql_url: str) -> None:
+    store = PostgreSQLInline(postgresql_url)
+    try:
+        for case in cases():
+            store.empty()
+            house = next(a_house(store=store))
+            converse(house, case.values[0])
+    finally:
+        store.end()
+
+
+class PostgreSQLInline:
+    """As InlineDatabase, on PostgreSQL; `close` leaves it open for the next case."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = sa.create_engine(with_driver(url))
+        metadata.create_all(self._engine)
+
+    def run(self, work: Callable[..., Any], *args: Any) -> Any:
+        with self._engine.begin() as connection:
+            return work(Books(connection, lambda connection: START), *args)
+
+    def transact(self, work: Callable[..., Any], *args: Any) -> Deferred[Any]:
+        return maybeDeferred(self.run, work, *args)
+
+    look = transact
+
+    def empty(self) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(sa.text(f"TRUNCATE {', '.join(metadata.tables)} CASCADE"))
+
+    def close(self) -> None:
+        pass
+
+    def end(self) -> None:
+        self._engine.dispose()
+
+
+def converse(house: Any, case: dict[str, Any]) -> None:
     kept: dict[str, str] = {}
     for step in case["step"]:
         if "event" in step:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from cloudcore.domain.keys import KeyPair
 from cloudcore.domain.security_groups import DescribedRule, Rule, SecurityGroup
 from cloudcore.errors import CloudError, Code
 from cloudcore.store.books import Books
-from cloudcore.store.database import InlineDatabase, sqlite_engine
+from cloudcore.store.database import InlineDatabase, sqlite_engine, with_driver
 from cloudcore.store.pages import Wanted
 from cloudcore.store.requests import Token
 from cloudcore.store.schema import metadata
@@ -24,16 +25,21 @@ LIMITS = {"instances": 10, "vcpus": 12, "security-groups": 2, "rules-per-securit
 MINE, THEIRS = "111111111111", "222222222222"
 
 
-@pytest.fixture
-def books() -> Iterator[Books]:
-    engine = sa.create_engine("sqlite://")
+@pytest.fixture(params=["sqlite", "postgresql"])
+def books(request: pytest.FixtureRequest) -> Iterator[Books]:
+    sqlite = request.param == "sqlite"
+    engine = sa.create_engine("sqlite://" if sqlite else with_driver(request.getfixturevalue("postgresql_url")))
     metadata.create_all(engine)
-    with engine.begin() as connection:
-        yield Books(connection, lambda connection: 1000.0)
+    connection = engine.connect()
+    yield Books(connection, lambda connection: 1000.0)
+    connection.close()
+    engine.dispose()
 
 
 def refused(code: Code, call: Any, *args: Any) -> None:
-    with pytest.raises(CloudError) as caught:
+    """A refused transaction is rolled back; here only to where it was before."""
+    connection = getattr(getattr(call, "__self__", None), "_connection", None)
+    with pytest.raises(CloudError) as caught, connection.begin_nested() if connection is not None else nullcontext():
         call(*args)
     assert caught.value.code is code
 
@@ -139,9 +145,7 @@ def a_pair(name: str, project: str = MINE) -> KeyPair:
 def test_key_names_are_unique_within_a_project(books: Books) -> None:
     books.key_pairs.insert(a_pair("a"))
     books.key_pairs.insert(a_pair("a", THEIRS))
-    with pytest.raises(CloudError) as caught:
-        books.key_pairs.insert(a_pair("a"))
-    assert caught.value.code is Code.KEY_PAIR_DUPLICATE
+    refused(Code.KEY_PAIR_DUPLICATE, books.key_pairs.insert, a_pair("a"))
 
 
 def test_keys_are_found_by_name_and_deleted_twice(books: Books) -> None:
