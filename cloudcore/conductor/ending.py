@@ -19,7 +19,7 @@ async def halt(means: Means, step: Step) -> Step | None:
     if instance.host is None:
         return await means.transact("halting", halted_nowhere, step)
     host = instance.host
-    await means.guarded("halt", lambda: means.compute(host).ensure(guest))
+    await means.tell("halt", host, lambda: means.compute(host).ensure(guest))
     if instance.state is State.STOPPED:
         return await means.transact("halting", finish, step)
     if step.attempt > 1:
@@ -38,7 +38,7 @@ async def destroy(means: Means, step: Step) -> Step | None:
     if instance.host is None:  # it never had a place
         return await means.transact("destroying", finish, step)
     host, absent = instance.host, WantedGuest(instance.id, instance.generation, "absent")
-    await means.guarded("destroy", lambda: means.compute(host).ensure(absent))
+    await means.tell("destroy", host, lambda: means.compute(host).ensure(absent))
     if step.attempt > 1:
         await facts.ask(means, instance)
     await means.transact("destroying", again, step, RESEND)
@@ -49,7 +49,7 @@ async def unplug(means: Means, step: Step) -> Step | None:
     instance = await means.look(current, step)
     if instance.host is not None:
         host, released = instance.host, ReleasedPort(instance.id, instance.generation)
-        await means.guarded("unplug", lambda: means.network(host).release(released))
+        await means.tell("unplug", host, lambda: means.network(host).release(released))
     return await means.transact("unplugged", finish, step)
 
 

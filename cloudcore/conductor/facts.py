@@ -96,10 +96,11 @@ CHANGES = {"running": "started", "stopped": "stopped", "absent": "gone", "failed
 
 async def ask(means: Means, instance: Instance) -> None:
     """What the host has of this instance counts as a fact."""
-    presence = await means.compute(instance.host or "").present(Nothing())
+    host = instance.host or ""
+    presence = await means.answered(host, lambda: means.compute(host).present(Nothing()))
     fact = seen(presence, instance)
     if fact is not None:
-        await means.transact("facts", settle, Facts(instance.host or "", presence.epoch, (fact,)))
+        await means.transact("facts", settle, Facts(host, presence.epoch, (fact,)))
 
 
 def seen(presence: Presence, instance: Instance) -> GuestFact | None:

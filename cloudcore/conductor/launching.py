@@ -74,7 +74,7 @@ def without_address(books: Books, step: Step, text: str) -> None:
 
 async def plug(means: Means, step: Step) -> Step | None:
     host, network = await means.look(wanted_network, step, means.region)
-    await means.guarded("plug", lambda: means.network(host).ensure(network))
+    await means.tell("plug", host, lambda: means.network(host).ensure(network))
     return await means.transact("plugged", finish, step)
 
 
@@ -92,7 +92,8 @@ def wanted_network(books: Books, step: Step, region: str) -> tuple[str, WantedNe
 async def boot(means: Means, step: Step) -> Step | None:
     """Told once, and again every ten seconds; the fact that it runs ends the step, in whatever order they come."""
     instance, guest = await means.look(wanted_guest, step)
-    await means.guarded("boot", lambda: means.compute(instance.host or "").ensure(guest))
+    host = instance.host or ""
+    await means.tell("boot", host, lambda: means.compute(host).ensure(guest))
     if step.attempt > 1:
         await facts.ask(means, instance)
     await means.transact("booting", again, step, RESEND)

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from cloudcore.conductor.failpoints import Failpoint, none
+from cloudcore.conductor.silence import Silence
 from cloudcore.rpc.compute import COMPUTE, Compute
 from cloudcore.rpc.contract import Bus, client
+from cloudcore.rpc.faults import TimedOut
 from cloudcore.rpc.network import NETWORK, Network
 from cloudcore.rpc.scheduler import SCHEDULER, Needs, Scheduler, Selection
 from cloudcore.store.database import Store
@@ -23,6 +25,7 @@ class Means:
 
     store: Store
     bus: Bus
+    silence: Silence
     owner: str
     region: str
     failpoint: Failpoint = none
@@ -40,6 +43,20 @@ class Means:
         result = await effect()
         self.failpoint(f"conductor.{name}.after")
         return result
+
+    async def tell(self, name: str, host: str, message: Callable[[], Awaitable[T]]) -> T:
+        """A message to an agent of this host, between its two failpoints. Raises BusFault, CloudError."""
+        return await self.guarded(name, lambda: self.answered(host, message))
+
+    async def answered(self, host: str, message: Callable[[], Awaitable[T]]) -> T:
+        self.silence.admit(host)
+        try:
+            answer = await message()
+        except TimedOut:
+            self.silence.begin(host)
+            raise
+        self.silence.end(host)
+        return answer
 
     def compute(self, host: str) -> Compute:
         return self._client(f"compute.{host}", COMPUTE)

@@ -17,6 +17,7 @@ from cloudcore.conductor.facts import settle
 from cloudcore.conductor.failpoints import Failpoint, none
 from cloudcore.conductor.means import Means
 from cloudcore.conductor.reconciling import reconcile
+from cloudcore.conductor.silence import Silence
 from cloudcore.conductor.working import Worker
 from cloudcore.errors import CloudError
 from cloudcore.rpc.conductor import (
@@ -55,7 +56,7 @@ class Conductor(Service):
     def __init__(self, clock: IReactorTime, bus: Bus, store: Store, settings: Settings = Settings(),  # noqa: B008
                  failpoint: Failpoint = none) -> None:  # fmt: skip
         self._clock, self._bus = clock, bus
-        self._means = Means(store, bus, settings.owner, settings.region, failpoint)
+        self._means = Means(store, bus, Silence(clock), settings.owner, settings.region, failpoint)
         self._worker = Worker(clock, self._means, settings.concurrency, settings.sweep)
         self._beats: dict[str, Heartbeat] = {}
         self._gathering: IDelayedCall | None = None
@@ -110,6 +111,7 @@ class Conductor(Service):
     async def _beats_written(self, beats: list[Heartbeat]) -> None:
         believed = await self._means.transact("heard", heard, beats)
         for beat in believed:
+            self._means.silence.end(beat.host)
             if self._reconciled.get(beat.host) != beat.epoch:
                 self._reconciled[beat.host] = beat.epoch
                 self._task(self._reconcile(beat))

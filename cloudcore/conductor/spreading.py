@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import DeferredList
+from twisted.internet.defer import Deferred, DeferredList
 
 from cloudcore.conductor.means import Means
 from cloudcore.conductor.subjects import again, finish
@@ -18,12 +18,17 @@ async def spread(means: Means, step: Step) -> Step | None:
     hosts, groups = await means.look(concerned, step.subject)
     told = WantedNetwork((), groups)
     means.failpoint("conductor.spread.before")
-    answers = await DeferredList([means.network(host).ensure(told) for host in hosts], consumeErrors=True)
+    sent = [Deferred.fromCoroutine(tell(means, host, told)) for host in hosts]
+    answers = await DeferredList(sent, consumeErrors=True)
     means.failpoint("conductor.spread.after")
     if all(success for success, _ in answers):
         return await means.transact("regrouped", finish, step)
     await means.transact("regrouped", again, step, retry_delay(step.attempt))
     return None
+
+
+async def tell(means: Means, host: str, told: WantedNetwork) -> None:
+    await means.answered(host, lambda: means.network(host).ensure(told))
 
 
 def concerned(books: Books, group: str) -> tuple[list[str], tuple[Group, ...]]:

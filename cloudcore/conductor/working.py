@@ -29,7 +29,7 @@ log = Logger()
 
 class Worker:
     def __init__(self, clock: IReactorTime, means: Means, concurrency: int, sweep: float) -> None:
-        self._clock, self._means, self._concurrency = clock, means, concurrency
+        self._clock, self._means, self._concurrency, self._sweep = clock, means, concurrency, sweep
         self._loops = [(LoopingCall(self.wake), sweep), (LoopingCall(self._renew), LEASE / 3),
                        (LoopingCall(self._prune), PRUNE_EVERY)]  # fmt: skip
         for loop, _ in self._loops:
@@ -67,9 +67,14 @@ class Worker:
         self._taking, self._asked_again = True, False
         self._task(self._take(free))
 
-    def wake_soon(self) -> None:
-        if self._open and (self._soon is None or not self._soon.active()):
-            self._soon = self._clock.callLater(SOON, self.wake)
+    def wake_soon(self, delay: float = SOON) -> None:
+        if not self._open:
+            return
+        if self._soon is not None and self._soon.active():
+            if self._soon.getTime() <= self._clock.seconds() + delay:
+                return
+            self._soon.cancel()
+        self._soon = self._clock.callLater(max(delay, SOON), self.wake)
 
     async def _begin(self) -> None:
         await self._means.store.transact(reclaim, self._means.owner)
@@ -79,10 +84,10 @@ class Worker:
 
     async def _take(self, free: int) -> None:
         try:
-            steps = await self._means.transact("take", take, self._means.owner, free)
+            steps, pause = await self._means.transact("take", take, self._means.owner, free)
         except CloudError as problem:  # the database cannot answer; the sweep comes again
             log.warn("no steps taken: {problem}", problem=problem.text)
-            steps = []
+            steps, pause = [], None
         finally:
             self._taking = False
         for step in steps:
@@ -90,6 +95,8 @@ class Worker:
             work.addErrback(self._broken, step).addBoth(self._ended, step)
         if self._asked_again or len(steps) == free:
             self.wake_soon()
+        elif pause is not None and pause < self._sweep:
+            self.wake_soon(pause)
 
     async def _perform(self, step: Step) -> None:
         now: Step | None = step
@@ -153,8 +160,9 @@ def after_problem(step: Step, problem: Exception):  # type: ignore[no-untyped-de
     return try_again
 
 
-def take(books: Books, owner: str, limit: int) -> list[Step]:
-    return books.operations.take(owner, limit)
+def take(books: Books, owner: str, limit: int) -> tuple[list[Step], float | None]:
+    """What is due, and in how many seconds more will be: so retries come in time however rarely the sweep does."""
+    return books.operations.take(owner, limit), books.operations.pause()
 
 
 def reclaim(books: Books, owner: str) -> None:

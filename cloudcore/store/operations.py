@@ -102,6 +102,12 @@ class Operations:
                 lease_expires=now + LEASE))  # fmt: skip
         return list(found.values())
 
+    def pause(self) -> float | None:
+        """Seconds until something else falls due; None when nothing will by itself."""
+        later = sa.select(sa.func.min(steps.c.due)).where(DUE, steps.c.due > self._now())
+        due: float | None = self._connection.execute(later).scalar_one()
+        return None if due is None else due - self._now()
+
     def renew(self, owner: str, held: Iterable[str]) -> None:
         """Prolongs the owner's leases of these operations."""
         mine = sa.and_(steps.c.operation.in_(list(held)), steps.c.lease_owner == owner, steps.c.lease_expires > 0)
@@ -172,11 +178,6 @@ class Operations:
         old = sa.and_(operations.c.state != "open", operations.c.finished < self._now() - age)
         return self._connection.execute(sa.delete(operations).where(old)).rowcount
 
-    def open(self) -> int:
-        """How many operations are under way."""
-        return self._connection.execute(
-            sa.select(sa.func.count()).select_from(operations).where(operations.c.state == "open")
-        ).scalar_one()
 
     def _joined(self, group: str, revision: int, due: float) -> str | None:
         """By a write to the step's row, so that it is settled with `take` which of the two came first."""

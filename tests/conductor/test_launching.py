@@ -9,7 +9,7 @@ from cloudcore.domain.operations import GIVES_UP
 from cloudcore.rpc.contract import dispatcher
 from cloudcore.rpc.scheduler import SCHEDULER, Proposal, Selection
 from cloudcore.store.addresses import RESTS
-from tests.conductor.world import GROUP, IMAGE, World
+from tests.conductor.world import GROUP, IMAGE, World, accept
 
 
 @pytest.fixture
@@ -265,3 +265,35 @@ def test_two_conductors_share_the_work_and_do_nothing_twice(worlds):
     started = Counter(guest.instance for host in world.hosts for guest in host.ensured)
     assert set(started.values()) == {1}
     assert world.used() == (30, 30, 30 * 128)
+
+
+def test_a_silent_host_takes_no_place_from_the_others(worlds):
+    world = worlds(hosts=2, memory_mib=128 * 40)
+    world.start(concurrency=4)
+    first = world.launch(20)
+    world.run(5)
+    silent, other = world.hosts
+    silent.deaf = True
+    for instance in first:
+        if world.find(instance).host == silent.name:
+            world.request(instance, Event.TERMINATE, hint=False)
+    world.run(25)  # all places wait once for the host that died
+    started = world.clock.seconds()
+    instances = [world.an_instance(zone="zone-a") for _ in range(20)]
+    world.store.run(lambda books: books.hosts.enable(silent.name, False))
+    world.store.run(accept, instances)
+    world.run(8)
+    assert world.states([one.id for one in instances]) == {State.RUNNING}
+    assert {world.find(one.id).host for one in instances} == {other.name}
+    assert world.clock.seconds() - started < 10
+
+
+def test_a_retry_comes_in_time_however_rarely_the_sweep_does(worlds):
+    world = worlds()
+    world.start(sweep=600.0)
+    world.hosts[0].stuck = True
+    [instance] = world.launch()
+    world.run(1)
+    assert len(world.hosts[0].ensured) == 1
+    world.run(11)
+    assert len(world.hosts[0].ensured) == 2

@@ -94,6 +94,10 @@ def take(books, owner="one", limit=10):
     return books.operations.take(owner, limit)
 
 
+def open_operations(books):
+    return len(books._connection.execute(sa.select(operations).where(operations.c.state == "open")).all())
+
+
 async def test_a_begun_operation_is_due_at_once(store):
     operation = await store.transact(begin)
     [step] = await store.transact(take)
@@ -159,7 +163,7 @@ async def test_a_finished_step_is_followed_by_the_next_under_the_same_lease(stor
         kinds.append(step.kind)
         assert await store.transact(take, "two") == []
     assert tuple(kinds) == STEPS["launch"]
-    assert await store.transact(lambda books: books.operations.open()) == 0
+    assert await store.transact(open_operations) == 0
 
 
 async def test_a_step_due_again_waits_its_delay(store, time):
@@ -170,6 +174,16 @@ async def test_a_step_due_again_waits_its_delay(store, time):
     assert await store.transact(take) == []
     time.now += 0.2
     assert len(await store.transact(take)) == 1
+
+
+async def test_the_pause_ends_with_the_next_step_that_falls_due(store):
+    pause = lambda books: books.operations.pause()  # noqa: E731
+    assert await store.look(pause) is None
+    await store.transact(begin)
+    [step] = await store.transact(take)
+    assert await store.look(pause) is None
+    await store.transact(lambda books: books.operations.again(step, 5.0))
+    assert await store.look(pause) == pytest.approx(5.0)
 
 
 async def test_steps_of_one_subject_never_run_beside_each_other(store):
@@ -254,7 +268,7 @@ async def test_old_operations_are_pruned_and_open_ones_stay(store, time):
     time.now += 100
     assert await store.transact(lambda books: books.operations.prune(200)) == 0
     assert await store.transact(lambda books: books.operations.prune(50)) == 1
-    assert await store.transact(lambda books: books.operations.open()) == 1
+    assert await store.transact(open_operations) == 1
 
 
 @pytest.mark.deadline(60)
