@@ -197,6 +197,17 @@ async def test_guests_reach_metadata_and_nothing_else_of_the_host(host):
     assert not await reaches(host, guest, METADATA, 22)
 
 
+async def test_a_foreign_name_is_refused_at_once(host):
+    """A resolver that kept silent would cost each guest many seconds at boot."""
+    _, guest, _ = await two_guests(host, group("sg-1"), group("sg-2"))
+    asking = host.socket(guest.namespace, socket.SOCK_DGRAM)
+    question = b"\x07example\x03org\x00" + struct.pack("!HH", 1, 1)
+    asking.sendto(struct.pack("!HHHHHH", 7, 0x0100, 1, 0, 0, 0) + question, ("10.91.0.1", 53))
+    answer, _ = await off_the_reactor(asking.recvfrom, 512)
+    refused = 5
+    assert struct.unpack("!HH", answer[:4])[1] & 15 == refused
+
+
 async def test_what_leaves_the_host_wears_its_address(host):
     _, guest, _ = await two_guests(host, group("sg-1"), group("sg-2"))
     outside = f"{host.name}-out"
@@ -335,7 +346,7 @@ async def test_a_tap_that_outlives_its_port_is_cut_off_and_a_wanted_one_comes_ba
     assert not await off_the_reactor(host.pings, one.namespace, "10.91.0.1")
     assert await off_the_reactor(host.pings, two.namespace, "10.91.0.1")
     await driver.ensure((one.port, two.port), (group("sg-1"), group("sg-2")))
-    assert await off_the_reactor(host.pings, one.namespace, "10.91.0.1")
+    assert await off_the_reactor(host.pings, one.namespace, "10.91.0.1", "-c5"), "a link that comes up may lose one"
     await driver.ensure((replace(one.port, address="nonsense"), two.port), (group("sg-1"), group("sg-2")))
     assert not await off_the_reactor(host.pings, one.namespace, "10.91.0.1"), "a refused port does not speak either"
 
