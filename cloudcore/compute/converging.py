@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from cloudcore.compute.failpoints import Failpoint
@@ -76,8 +76,9 @@ class Convergence:
 
     def __init__(self, tools: Tools, journal: Journal, tell: Callable[[Entry], None]) -> None:
         self._tools, self._journal, self._tell = tools, journal, tell
-        self._slots = DeferredSemaphore(AT_ONCE)
+        self._queue: dict[str, None] = {}  # in the order of asking
         self._busy: dict[str, Deferred[None]] = {}
+        self._starting = False
         self._again: set[str] = set()
         self._tries: dict[str, tuple[int, float, float]] = {}  # generation, first try, next pause
         self._later: dict[str, Any] = {}
@@ -87,11 +88,11 @@ class Convergence:
         self.observed: dict[str, Guest] = {}  # as the last sweep saw them
 
     def busy(self, instance: str) -> bool:
-        return instance in self._busy
+        return instance in self._busy or instance in self._queue
 
     def touched_since(self, instance: str, act: int) -> bool:
         """What was listed at `act` may be older than what we did to this guest."""
-        return instance in self._busy or self._touched.get(instance, 0) > act
+        return self.busy(instance) or self._touched.get(instance, 0) > act
 
     def forget(self, instance: str) -> None:
         self._touched.pop(instance, None)
@@ -106,12 +107,26 @@ class Convergence:
             waiting.cancel()
         if instance in self._busy:
             self._again.add(instance)
+        else:
+            self._queue[instance] = None
+            self._start()
+
+    def _start(self) -> None:
+        """A loop, not a recursion: with a fast hypervisor each may end before the next is begun."""
+        if self._starting:
             return
-        self._busy[instance] = Deferred()  # replaced below; it may all happen at once
-        done = Deferred.fromCoroutine(self._run(instance))
-        if instance in self._busy:
-            self._busy[instance] = done
-        done.addErrback(self._surprised, instance)
+        self._starting = True
+        try:
+            while self._queue and len(self._busy) < AT_ONCE and not self._stopped:
+                instance = next(iter(self._queue))
+                del self._queue[instance]
+                self._busy[instance] = Deferred()  # a place for what is begun; it may also end at once
+                begun = Deferred.fromCoroutine(self._run(instance))
+                if instance in self._busy:
+                    self._busy[instance] = begun
+                begun.addErrback(self._surprised, instance)
+        finally:
+            self._starting = False
 
     def stop(self) -> None:
         """Guests are left as they are; what was begun is cut off, as by a crash."""
@@ -119,6 +134,7 @@ class Convergence:
         for call in self._later.values():
             call.cancel()
         self._later.clear()
+        self._queue.clear()
         for running in list(self._busy.values()):
             running.cancel()
 
@@ -135,18 +151,15 @@ class Convergence:
 
     async def _run(self, instance: str) -> None:
         try:
-            while True:
+            self._again.add(instance)
+            while instance in self._again:
                 self._again.discard(instance)
-                await self._slots.acquire()
-                try:
-                    await self._attempt(instance)
-                finally:
-                    self._slots.release()
-                if instance not in self._again:
-                    break
+                await self._attempt(instance)
         finally:
+            self._again.discard(instance)
             self._mark(instance)
-            self._busy.pop(instance, None)
+            del self._busy[instance]
+            self._start()
 
     async def _attempt(self, instance: str) -> None:
         entry = self._journal.get(instance)

@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from cloudcore.domain.image_header import HEAD, TAIL, judge
+from cloudcore.domain.image_header import judge
 from cloudcore.errors import CloudError, Code
 from cloudcore.images.downloading import Digest, FileSink, InThread, Sink
 from cloudcore.rpc.compute import ImageSource
@@ -82,13 +82,7 @@ class HostImageCache:
         try:
             digest = Digest()
             await self._objects.get(source.location, FileSink(descriptor, digest), source.size)
-            if digest.sha256 != source.sha256 or digest.size != source.size:
-                raise CloudError(
-                    Code.IMAGE_INVALID, f"{source.location} is not what was registered: SHA-256 {digest.sha256}"
-                )
-            judged = judge(digest.head[:HEAD], digest.tail[-TAIL:], digest.size)
-            if (judged.format, judged.virtual_size) != (source.format, source.virtual_size):
-                raise CloudError(Code.IMAGE_INVALID, f"{source.location} is {judged.format}, not {source.format}")
+            _compare(digest, source)
             await self._in_thread(lambda: _settle(descriptor, Path(name), path))
         except BaseException:
             Path(name).unlink(missing_ok=True)
@@ -121,6 +115,15 @@ class HostImageCache:
 
     def _fits(self, total: int, wanted: int) -> bool:
         return total <= self._quota and shutil.disk_usage(self._directory).free - wanted >= RESERVE
+
+
+def _compare(digest: Digest, source: ImageSource) -> None:
+    """What came is what was registered, and judged once more: the registration may be older than the judge."""
+    if digest.sha256 != source.sha256 or digest.size != source.size:
+        raise CloudError(Code.IMAGE_INVALID, f"{source.location} is not what was registered: SHA-256 {digest.sha256}")
+    judged = judge(digest.head, digest.tail, digest.size)
+    if (judged.format, judged.virtual_size) != (source.format, source.virtual_size):
+        raise CloudError(Code.IMAGE_INVALID, f"{source.location} is {judged.format}, not {source.format}")
 
 
 def _used_now(path: Path) -> bool:

@@ -45,7 +45,6 @@ class ObjectStore:
     def __init__(self, reactor: Any, endpoint: str, signer: Signer, in_thread: InThread) -> None:
         self._reactor, self._endpoint, self._signer, self._in_thread = reactor, endpoint.rstrip("/"), signer, in_thread
         self._pool = HTTPConnectionPool(reactor, persistent=True)
-        self._pool.retryAutomatically = False
         self._cooperator = Cooperator(scheduler=lambda turn: reactor.callLater(0, turn))
         self._agent = Agent(reactor, connectTimeout=CONNECT, pool=self._pool)
 

@@ -40,7 +40,7 @@ auth_unix_rw = "none"
 listen_tls = 0
 listen_tcp = 0
 host_uuid = "{uuid}"
-log_outputs = "2:file:/var/log/libvirt/libvirtd.log"
+log_outputs = "3:file:/var/log/libvirt/libvirtd.log"
 """
 # Without "file", libvirt wants virtlogd. No security driver: its profiles are written for the system's paths.
 QEMU_CONF = """\

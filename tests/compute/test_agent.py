@@ -289,3 +289,17 @@ async def test_nonsense_is_refused_before_it_is_journaled(host, bad):
     with pytest.raises(CloudError):
         await agent.ensure(bad)
     assert (await agent.present(Nothing())).guests == ()
+
+
+async def test_hundreds_of_guests_are_changed_a_few_at_a_time_without_recursion(host):
+    agent = host.start(pace=Pace(start=0.01))
+    count = 400
+    for number in range(count):
+        await agent.ensure(wanted(number))
+    assert sum(guest.running for guest in host.world.guests.values()) < 10
+    for number in range(count):
+        await agent.ensure(WantedGuest(name(number), 2, "absent"))
+    host.advance(30)
+    assert not host.world.guests
+    assert {change for _, _, change in host.conductor.facts} <= {"started", "gone"}
+    assert sum(change == "gone" for _, _, change in host.conductor.facts) == count

@@ -1,5 +1,7 @@
 """SIGKILL at every failpoint, then another start: what was accepted comes true, once, and nothing is left over."""
 
+from contextlib import suppress
+
 import pytest
 
 from cloudcore.compute.failpoints import FAILPOINTS
@@ -27,10 +29,8 @@ async def crash(host, where, request):
     """A process that dies at `where`, and another after it."""
     failpoint, met = deadly(where)
     agent = host.start(failpoint)
-    try:
+    with suppress(Killed):
         await agent.ensure(request)
-    except Killed:
-        pass
     host.advance(1)
     assert met, f"{where} was never met"
     host.start()
@@ -78,10 +78,8 @@ async def test_a_removal_resumes(tmp_path, where):
 async def test_a_launch_that_died_can_be_undone(tmp_path, where):
     host = Host(tmp_path)
     failpoint, _ = deadly(where)
-    try:
+    with suppress(Killed):
         await host.start(failpoint).ensure(wanted())
-    except Killed:
-        pass
     await host.start().ensure(WantedGuest(name(), 2, "absent"))
     assert host.conductor.last(name()) == (2, "gone")
     assert not host.world.guests

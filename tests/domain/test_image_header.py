@@ -148,8 +148,8 @@ def test_a_hostile_extension_is_refused_and_told_why(case):
 FOREIGN = {
     "VMDK sparse": b"KDMV\1\0\0\0", "VMDK description": b"# Disk DescriptorFile\n", "VMDK old": b"COWD",
     "VHD": b"conectix", "VHDX": b"vhdxfile", "Parallels": b"WithoutFreeSpace", "QED": b"QED\0",
-    "LUKS": b"LUKS\xba\xbe\0\1", "gzip": b"\x1f\x8b", "xz": b"\xfd7zXZ\0", "bzip2": b"BZh9", "zstd": b"\x28\xb5\x2f\xfd",
-    "zip": b"PK\x03\x04", "ELF": b"\x7fELF",
+    "LUKS": b"LUKS\xba\xbe\0\1", "gzip": b"\x1f\x8b", "xz": b"\xfd7zXZ\0", "bzip2": b"BZh9",
+    "zstd": b"\x28\xb5\x2f\xfd", "zip": b"PK\x03\x04", "ELF": b"\x7fELF",
     "qcow1": b"QFI\xfa", "text": b"#!/bin/sh\n#V2.0 Format",
 }  # fmt: skip
 

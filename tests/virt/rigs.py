@@ -110,9 +110,9 @@ def simulated_rig(directory: Path) -> Rig:
     return Rig(instances, SimulatedDisks(), lambda: SimulatedDriver(reactor, chance, world, pace), "simulated")
 
 
-def libvirt_rig(host: PrivateLibvirtd) -> Rig:
-    return Rig(host.instances, ImageTool(reactor, in_thread), lambda: LibvirtDriver(reactor, host, Machine("qemu")),
-               "qemu")  # fmt: skip
+def libvirt_rig(host: PrivateLibvirtd, bridge: str = "ccbr0") -> Rig:
+    machine = Machine("qemu", bridge)
+    return Rig(host.instances, ImageTool(reactor, in_thread), lambda: LibvirtDriver(reactor, host, machine), "qemu")
 
 
 def may_run_guests() -> bool:

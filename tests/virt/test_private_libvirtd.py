@@ -1,13 +1,16 @@
 """The private libvirtd, real: found again, deep directories, kills on either side, nothing left at the end."""
 
+import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
 
+from cloudcore.process.running import check
 from cloudcore.virt.private_libvirtd import PrivateLibvirtd
 from tests.virt.rigs import libvirt_rig, may_run_guests, name, until
 
@@ -131,6 +134,28 @@ async def test_what_does_not_carry_our_mark_is_nobodys_business(host, rig):
     names = await rig.driver._calls.call(lambda connection: [domain.name() for domain in connection.listAllDomains()])
     assert names == ["foreign"]
     await rig.driver._calls.call(lambda connection: connection.lookupByName("foreign").undefine())
+
+
+@pytest_twisted.async_yield_fixture
+async def bridge():
+    """One of this test alone."""
+    name = f"cct{os.urandom(4).hex()}"
+    await check(reactor, ["ip", "link", "add", name, "type", "bridge"])
+    yield name
+    await check(reactor, ["ip", "link", "del", name])
+
+
+async def test_a_guests_tap_joins_the_bridge_and_goes_with_it(host, bridge):
+    rig = libvirt_rig(host, bridge)
+    tap = f"t{os.urandom(7).hex()}"
+    spec = replace(await rig.spec(11), tap=tap, mtu=1400)
+    await rig.driver.define(spec)
+    await rig.driver.start(spec.instance)
+    (link,) = json.loads((await check(reactor, ["ip", "-j", "link", "show", tap])).stdout)
+    assert (link["master"], link["mtu"]) == (bridge, 1400)
+    await rig.driver.stop(spec.instance, 0)
+    assert not Path(f"/sys/class/net/{tap}").exists()
+    await rig.close()
 
 
 async def test_nothing_is_left_when_it_is_stopped(tmp_path):
