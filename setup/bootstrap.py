@@ -44,6 +44,9 @@ SERVICES = {
                               "virtlogd.socket", "virtlockd.socket", "libvirt-guests"),
 }
 APT = ("apt-get", "-o", "Dpkg::Use-Pty=0", "-o", "Acquire::Retries=3")
+# Progress comes on descriptor 3, led to standard output inside, since sudo closes it. Never on 1: apt closes the
+# descriptor it reports on for the packages' scripts, and the first `echo` in one of them fails.
+THREE = ("sh", "-c", 'exec "$@" 3>&1', "sh")
 QUIET = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C", "NEEDRESTART_MODE": "l", "UCF_FORCE_CONFFOLD": "1"}
 STATUS = re.compile(r"^(dlstatus|pmstatus):[^:]*:([0-9.]+):")
 
@@ -170,7 +173,7 @@ def folded(words: list[str], width: int = 100) -> list[str]:
 
 def install(missing: list[str], options: argparse.Namespace) -> None:
     become = as_root(missing, options)
-    command = [*become, *APT, "install", "-y", "--no-install-recommends", "-o", "APT::Status-Fd=1", *missing]
+    command = [*become, *THREE, *APT, "install", "-y", "--no-install-recommends", "-o", "APT::Status-Fd=3", *missing]
     with Bar("packages") as bar:
         said = run_apt(command, bar)
         if said:  # lists that are missing or old are the usual reason
