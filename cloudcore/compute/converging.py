@@ -36,7 +36,7 @@ log = Logger()
 
 PATIENCE = 60.0  # seconds a launch is tried
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
-AT_ONCE = 8  # guests that are being changed at the same time; more only queue for the same disk and processors
+AT_ONCE = 32  # guests that are being changed at the same time; one that waits for its power button takes a place
 POWER_BUTTON = 30.0  # seconds until a guest that is to stop is powered off
 RESERVE = 64 * 2**20  # bytes of the disk that no new guest may take: journals and clean-up must still work
 PERMANENT = frozenset({  # trying again changes nothing

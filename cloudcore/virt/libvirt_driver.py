@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import libvirt
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredSemaphore
 
 from cloudcore.errors import CloudError, Code
 from cloudcore.virt.domain_xml import MARK, Machine, domain_xml, read_mark
 from cloudcore.virt.driver import Capacity, Guest, GuestChanged, GuestSpec
-from cloudcore.virt.libvirt_calls import Calls, Daemon
+from cloudcore.virt.libvirt_calls import THREADS, Calls, Daemon
 
 CONSOLE = 64 * 1024  # what EC2 gives
 LOG_LIMIT = 4 * 1024 * 1024  # bytes of console.log; looked at whenever guests are listed
@@ -57,6 +57,7 @@ class LibvirtDriver:
         self._reactor, self._host, self._machine, self._allocatable = reactor, host, machine, allocatable
         self._watchers: list[GuestChanged] = []
         self._calls = Calls(reactor, host, self._heard)
+        self._heavy = DeferredSemaphore(THREADS - 2)  # what takes long leaves threads for what does not
 
     def capacity(self) -> Deferred[Capacity]:
         return Deferred.fromCoroutine(self._calls.thread(self._capacity))
@@ -68,7 +69,7 @@ class LibvirtDriver:
         return Deferred.fromCoroutine(self._define(spec))
 
     def start(self, instance: str) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._calls.call(_start, instance, seconds=CREATE))
+        return self._heavy.run(lambda: Deferred.fromCoroutine(self._calls.call(_start, instance, seconds=CREATE)))
 
     def stop(self, instance: str, patience: float) -> Deferred[None]:
         return Deferred.fromCoroutine(self._stop(instance, patience))
@@ -77,7 +78,7 @@ class LibvirtDriver:
         return Deferred.fromCoroutine(self._calls.call(_reboot, instance))
 
     def remove(self, instance: str) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._calls.call(_remove, instance, seconds=30.0))
+        return self._heavy.run(lambda: Deferred.fromCoroutine(self._calls.call(_remove, instance, seconds=CREATE)))
 
     def console(self, instance: str) -> Deferred[bytes]:
         return Deferred.fromCoroutine(self._calls.thread(read_console, self._host.instances / instance))

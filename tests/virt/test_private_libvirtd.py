@@ -11,6 +11,7 @@ import pytest_twisted
 from twisted.internet import reactor
 
 from cloudcore.process.running import check
+from cloudcore.virt.libvirt_driver import trim_console
 from cloudcore.virt.private_libvirtd import PrivateLibvirtd
 from tests.virt.rigs import libvirt_rig, may_run_guests, name, until
 
@@ -156,6 +157,22 @@ async def test_a_guests_tap_joins_the_bridge_and_goes_with_it(host, bridge):
     await rig.driver.stop(spec.instance, 0)
     assert not Path(f"/sys/class/net/{tap}").exists()
     await rig.close()
+
+
+async def test_a_log_that_was_emptied_is_gone_on_with(rig):
+    instance = await rig.guest(12)
+    home = rig.instances / instance
+
+    async def written():
+        return b"login" in (home / "console.log").read_bytes()
+
+    await until(written)
+    trim_console(home, limit=1, keep=100)
+    assert not await written()
+    await rig.driver.reboot(instance)
+    await until(written)
+    assert b"\0" not in (home / "console.log").read_bytes()
+    assert (await rig.driver.console(instance)).count(b"login") == 2
 
 
 async def test_nothing_is_left_when_it_is_stopped(tmp_path):
