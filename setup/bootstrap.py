@@ -227,7 +227,7 @@ def quieten(packages: list[str], become: list[str]) -> None:
     if not units:
         return
     if Path("/run/systemd/system").is_dir():
-        commands = [["systemctl", "disable", "--now", *units]]
+        commands = [["systemctl", "disable", "--now", unit] for unit in units]  # one unknown unit would stop them all
     else:
         commands = [["service", unit, "stop"] for unit in units if Path("/etc/init.d", unit).exists()]
     for command in commands:

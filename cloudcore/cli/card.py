@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import shutil
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ class Card:
     log: Path
     private_key: Path
     address: str = ""
+    clients: str = ""  # how to get aws and boto3, where they are not
 
     def text(self, seconds: float) -> str:
         here = self.state == Path("var").absolute()
@@ -38,6 +40,8 @@ class Card:
             "               aws s3 mb s3://hello && aws s3 cp README.md s3://hello/",
             "               python3 -c 'import boto3; print(boto3.client(\"ec2\").describe_images()[\"Images\"])'",
         ]
+        if self.clients:
+            lines.insert(-3, f"               {self.clients}")
         if self.address:
             lines.append(f"               ssh -i {short(self.private_key)} root@{self.address}")
         ports = [str(urlsplit(self.urls[name]).port) for name in ("ec2", "s3")]
@@ -49,3 +53,10 @@ class Card:
 def short(path: Path) -> str:
     """Relative to here where that is shorter."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def missing_clients() -> str:
+    """A line to copy for who has no AWS client yet. They are not part of cloudcore, and any recent one will do."""
+    if shutil.which("aws"):
+        return ""
+    return "python3 -m venv ~/aws && ~/aws/bin/pip install awscli boto3 && PATH=~/aws/bin:$PATH"

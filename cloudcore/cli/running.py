@@ -273,7 +273,8 @@ def arrive(options: Any, console: Console, setting: first.Setting, began: float)
             problem = refusal  # the cloud runs all the same: the card comes first
     shown = card.Card(
         urls(setting.config, setting.state), setting.config.cloud.region, setting.key.id, called(), setting.state,
-        log_file(setting.config, setting.state), private_key_file(setting.state), address)
+        log_file(setting.config, setting.state), private_key_file(setting.state), address,
+        card.missing_clients())
     console.line(shown.text(time.monotonic() - began))
     if not options.detach:
         console.line("\n  Ctrl-C stops cloudcore; your VMs keep running.   make status · make logs · make down · "
