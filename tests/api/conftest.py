@@ -3,6 +3,7 @@ fakes that record what they are asked."""
 
 from __future__ import annotations
 
+import gc
 import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from twisted.internet.task import Clock
 
 from cloudcore.api.calls import Cloud
 from cloudcore.api.site import Api, Reply
+from cloudcore.api.wire import Wire
 from cloudcore.auth.memory import MemoryAuthManager
 from cloudcore.domain.images import Image
 from cloudcore.domain.instances import Event, Instance
@@ -26,6 +28,10 @@ from cloudcore.signing.heads import Head, body_hash
 from cloudcore.signing.signer import Signer, sign
 from cloudcore.store.books import Books
 from cloudcore.store.database import InlineDatabase
+
+Wire()  # the descriptions are large: frozen, they are out of the way of the collection that follows each test
+gc.collect()
+gc.freeze()
 
 START = 1_767_225_600.0  # 2026-01-01T00:00:00Z
 IMAGE = "ami-00000000000000001"

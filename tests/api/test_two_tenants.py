@@ -1,0 +1,82 @@
+"""S06: somebody else's id and an id that never was give the same answer, wherever an id can stand."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import pytest
+
+from cloudcore.api.catalogue import ACTIONS
+
+WHERE = [  # action, parameter that names, what it names, what else the action needs
+    ("DescribeInstances", "InstanceId.1", "instance", {}),
+    ("DescribeInstanceStatus", "InstanceId.1", "instance", {}),
+    ("StartInstances", "InstanceId.1", "instance", {}),
+    ("StopInstances", "InstanceId.1", "instance", {}),
+    ("RebootInstances", "InstanceId.1", "instance", {}),
+    ("TerminateInstances", "InstanceId.1", "instance", {}),
+    ("GetConsoleOutput", "InstanceId", "instance", {}),
+    ("DescribeInstanceAttribute", "InstanceId", "instance", {"Attribute": "userData"}),
+    ("ModifyInstanceAttribute", "InstanceId", "instance", {"DisableApiTermination.Value": "true"}),
+    ("CreateTags", "ResourceId.1", "instance", {"Tag.1.Key": "a"}),
+    ("CreateTags", "ResourceId.1", "group", {"Tag.1.Key": "a"}),
+    ("CreateTags", "ResourceId.1", "rule", {"Tag.1.Key": "a"}),
+    ("CreateTags", "ResourceId.1", "pair", {"Tag.1.Key": "a"}),
+    ("CreateTags", "ResourceId.1", "image", {"Tag.1.Key": "a"}),
+    ("DeleteTags", "ResourceId.1", "instance", {"Tag.1.Key": "a"}),
+    ("DescribeImages", "ImageId.1", "image", {}),
+    ("DeregisterImage", "ImageId", "image", {}),
+    ("RunInstances", "ImageId", "image", {"MinCount": "1", "MaxCount": "1"}),
+    ("RunInstances", "SecurityGroupId.1", "group",
+     {"MinCount": "1", "MaxCount": "1", "ImageId": "ami-00000000000000002"}),
+    ("DescribeKeyPairs", "KeyPairId.1", "pair", {}),
+    ("DeleteKeyPair", "KeyPairId", "pair", {}),
+    ("DescribeSecurityGroups", "GroupId.1", "group", {}),
+    ("DeleteSecurityGroup", "GroupId", "group", {}),
+    ("DescribeSecurityGroupRules", "SecurityGroupRuleId.1", "rule", {}),
+    ("AuthorizeSecurityGroupIngress", "GroupId", "group", {"IpProtocol": "-1", "CidrIp": "0.0.0.0/0"}),
+    ("RevokeSecurityGroupEgress", "GroupId", "group", {"IpProtocol": "-1", "CidrIp": "0.0.0.0/0"}),
+    ("DescribeTags", "Filter.1.Value.1", "instance", {"Filter.1.Name": "resource-id"}),
+]  # fmt: skip
+NEVER = {"instance": "i-0fedcba9876543210", "group": "sg-0fedcba9876543210", "rule": "sgr-0fedcba9876543210",
+         "pair": "key-0fedcba9876543210", "image": "ami-0fedcba9876543210"}  # fmt: skip
+
+
+def belongings(house: Any) -> dict[str, str]:
+    """Alice's."""
+    (instance,) = house.run()
+    group = house.ask("CreateSecurityGroup", GroupName="web", GroupDescription="d").text("groupId")
+    rule = house.ask("AuthorizeSecurityGroupIngress", GroupId=group, IpProtocol="tcp", FromPort=1, ToPort=2,
+                     CidrIp="10.0.0.0/8").text(".//securityGroupRuleId")  # fmt: skip
+    pair = house.ask("CreateKeyPair", KeyName="k", KeyType="ed25519").text("keyPairId")
+    house.ask("CreateTags", **{"ResourceId.1": instance, "Tag.1.Key": "a"})
+    return {"instance": instance, "group": group, "rule": rule, "pair": pair, "image": "ami-00000000000000001"}
+
+
+def rows(house: Any) -> list[Any]:
+    return [house.ask(action, **more).reply.document.partition(b"</requestId>")[2] for action, more in (
+        ("DescribeInstances", {}), ("DescribeSecurityGroups", {}), ("DescribeKeyPairs", {}), ("DescribeTags", {}),
+        ("DescribeImages", {"Owner.1": "self"}))]  # fmt: skip
+
+
+@pytest.mark.parametrize(("action", "parameter", "kind", "more"), WHERE, ids=[f"{one[0]}-{one[2]}" for one in WHERE])
+def test_foreign_equals_absent(house: Any, action: str, parameter: str, kind: str, more: dict[str, str]) -> None:
+    own = belongings(house)
+    before, answers = rows(house), []
+    for id in (own[kind], NEVER[kind]):
+        answer = house.ask(action, who="bob", **{parameter: id}, **more)
+        document = answer.reply.document.replace(id.encode(), b"ID").replace(answer.reply.request_id.encode(), b"")
+        answers.append((answer.status, document))
+    assert answers[0] == answers[1]
+    assert rows(house) == before
+
+
+def test_every_action_that_takes_an_id_is_here() -> None:
+    """The egress and ingress twins share their code; VPCs, subnets and types are nobody's rows."""
+    elsewhere = {"AuthorizeSecurityGroupEgress", "RevokeSecurityGroupIngress", "DescribeVpcs", "DescribeSubnets",
+                 "CreateSecurityGroup", "DescribeAvailabilityZones"}  # fmt: skip
+    taking = {name for name, action in ACTIONS["ec2"].items()
+              if any(one.name == "Resources" or one.name.removesuffix("s").endswith("Id")
+                     for one in fields(action.parameters))}  # fmt: skip
+    assert taking - elsewhere == {one[0] for one in WHERE} - {"DescribeTags"}
