@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from cloudcore.api import instance_views
@@ -110,10 +110,18 @@ INSTANCE: Kind[ShownInstance] = Kind(
              "private-ip-address": "address", "reservation-id": "reservation"},
 )  # fmt: skip
 
-# What a status is shown of has the clock of the answer in it, so the view is made per call.
-STATUS: Kind[ShownInstance] = replace(
-    INSTANCE,
-    view=lambda call, shown, tags: instance_views.status(call, shown, call.cloud.clock.seconds()) | {"Tags": tags},
+def _with_time(books: Books, call: Call, wanted: Wanted) -> Sequence[Row[tuple[ShownInstance, float]]]:
+    """A status depends on how long ago the last change was, by the clock that wrote it."""
+    return [Row(row.created, row.id, (row.value, books.now())) for row in fetch(books, call, wanted)]
+
+
+STATUS: Kind[tuple[ShownInstance, float]] = Kind(
+    fetch=_with_time,
+    view=lambda call, timed, tags: instance_views.status(call, *timed) | {"Tags": tags},
+    noun=INSTANCE.noun,
+    tags=INSTANCE.tags,
+    unknown=INSTANCE.unknown,
+    malformed=INSTANCE.malformed,
     filters={
         **TAG_FILTERS,
         "availability-zone": "AvailabilityZone",
@@ -124,7 +132,6 @@ STATUS: Kind[ShownInstance] = replace(
         "system-status.reachability": "SystemStatus.Details.Status",
         "system-status.status": "SystemStatus.Status",
     },
-    columns={},
 )
 
 

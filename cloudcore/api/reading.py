@@ -58,6 +58,8 @@ def read(method: bytes, target: bytes, headers: Collection[tuple[bytes, Sequence
         pairs += query_pairs(text(body))
     _check_sizes(pairs)
     named = dict(pairs)
+    if sum(name in ("Action", "Version") for name, _ in pairs) > len({"Action", "Version"} & named.keys()):
+        raise CloudError(Code.BAD_VALUE, "Action and Version are given once")
     try:
         claim = read_claim(head)
     except BadSignature:

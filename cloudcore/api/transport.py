@@ -24,6 +24,7 @@ from cloudcore.errors import CloudError, Code
 HEAD = 64 * 1024  # bytes of request line and headers together
 HEADERS = 100
 DRAINED = 8 << 20  # bytes of a refused body that are read to their end
+CONNECTIONS = 1000  # at once; more are closed as they come, since descriptors are bounded
 IDLE = 60.0  # seconds without a byte until a connection is closed
 TOO_LARGE = CloudError(Code.BAD_REQUEST, f"The body of a request has at most {BODY} bytes")
 log = Logger()
@@ -128,6 +129,8 @@ class ApiFactory(http.HTTPFactory):
         self.channels: set[ApiChannel] = set()
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
+        if len(self.channels) >= CONNECTIONS:
+            return None
         channel: Any = super().buildProtocol(addr)
         self.channels.add(channel)
         return channel

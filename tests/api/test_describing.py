@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cloudcore.api import pages
+from cloudcore.domain.instances import Event
 from cloudcore.errors import CloudError
 
 TYPES = ("t3.nano", "t3.micro", "m5.large")
@@ -114,3 +115,21 @@ def test_a_token_opens_only_where_it_was_sealed(noise: bytes, created: float, id
                                    (b"secret", mine, token[:-4]), (b"secret", mine, noise.hex())):  # fmt: skip
         with pytest.raises(CloudError):
             pages.unseal(secret, purpose, other)
+
+
+def test_a_terminated_instance_is_shown_for_more_than_an_hour_and_then_gone(house: Any) -> None:
+    (id,) = house.run()
+    house.ask("TerminateInstances", InstanceId=id)
+    house.moved(id, Event.GUEST_GONE)
+    house.clock.advance(3601)
+    assert house.ask("DescribeInstances", InstanceId=id).text(".//instanceState/name") == "terminated"
+    house.clock.advance(3600)
+    assert house.ask("DescribeInstances", InstanceId=id).code == "InvalidInstanceID.NotFound"
+
+
+def test_a_running_instance_is_initializing_first_and_ok_soon_after(house: Any) -> None:
+    (id,) = house.run()
+    house.moved(id, Event.GUEST_STARTED, "h1", "10.0.0.9")
+    assert house.ask("DescribeInstanceStatus").text(".//instanceStatus/status") == "initializing"
+    house.clock.advance(10)
+    assert house.ask("DescribeInstanceStatus").text(".//instanceStatus/status") == "ok"
