@@ -33,9 +33,10 @@ class MemoryAuthManager:
         project = next(project for project in self._projects.values() if project.id == key.project_id)
         if not (user.enabled and project.enabled):
             return None
-        roles = frozenset(grant.role for grant in self._grants
-                          if grant.user_id == user.id and grant.project_id in (None, project.id))
-        return Credential(key.secret, Caller(key.id, user.id, user.name, project.id, project.name, roles))
+        held = [grant for grant in self._grants if grant.user_id == user.id and grant.project_id in (None, project.id)]
+        roles = frozenset(grant.role for grant in held)
+        everywhere = frozenset(grant.role for grant in held if grant.project_id is None)
+        return Credential(key.secret, Caller(key.id, user.id, user.name, project.id, project.name, roles, everywhere))
 
     def create_project(self, name: str, project_id: str | None = None) -> Deferred[Project]:
         def work() -> Project:

@@ -113,7 +113,8 @@ class Accounts:
         """None unless key, user and project are all enabled."""
         here = sa.or_(grants.c.project_id == rules.EVERYWHERE, grants.c.project_id == access_keys.c.project_id)
         found = self._connection.execute(
-            sa.select(access_keys.c.secret, users.c.id, users.c.name, projects.c.id, projects.c.name, grants.c.role)
+            sa.select(access_keys.c.secret, users.c.id, users.c.name, projects.c.id, projects.c.name, grants.c.role,
+                      grants.c.project_id)
             .select_from(
                 access_keys.join(users, users.c.id == access_keys.c.user_id)
                 .join(projects, projects.c.id == access_keys.c.project_id)
@@ -122,9 +123,10 @@ class Accounts:
         ).all()
         if not found:
             return None
-        secret, user_id, user_name, project_id, project_name, _ = found[0]
-        roles = frozenset(role for *_, role in found if role is not None)
-        return secret, Caller(access_key, user_id, user_name, project_id, project_name, roles)
+        secret, user_id, user_name, project_id, project_name, *_ = found[0]
+        roles = frozenset(role for *_, role, _ in found if role is not None)
+        everywhere = frozenset(role for *_, role, where in found if where == rules.EVERYWHERE)
+        return secret, Caller(access_key, user_id, user_name, project_id, project_name, roles, everywhere)
 
     def add_project(self, project: Project) -> Project:
         rules.check_name("project", project.name)

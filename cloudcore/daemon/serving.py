@@ -87,17 +87,17 @@ class Door(Service):
                 if getattr(http, "requests", None):
                     http.persistent = False
                 else:
-                    channel.transport.loseConnection()
+                    http.transport.loseConnection()
             await deferLater(self._reactor, 0.02, lambda: None)
         for channel in left:
-            channel.transport.abortConnection()
+            getattr(channel, "_channel", channel).transport.abortConnection()
 
 
 IP_FREEBIND = 15  # linux/in.h; the socket module does not name it
 
 
 def connected(channel: Any) -> bool:
-    transport = getattr(channel, "transport", None)
+    transport = getattr(getattr(channel, "_channel", channel), "transport", None)  # Site wraps the channel that has it
     return bool(transport is not None and getattr(transport, "connected", False))
 
 

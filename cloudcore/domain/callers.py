@@ -10,7 +10,8 @@ class Caller:
     """An authenticated user acting in one project.
 
     `project_id` is the account: twelve digits, as in an EC2 OwnerId and an ARN. `roles` is the union of the user's
-    global roles and the roles in this project (domain/policy.py says what each may do).
+    global roles and the roles in this project; `everywhere` are the global ones alone: what reaches into other projects
+    is judged by those (domain/policy.py says what each may do).
     """
 
     access_key: str
@@ -19,6 +20,7 @@ class Caller:
     project_id: str
     project_name: str
     roles: frozenset[str] = field(default_factory=frozenset)
+    everywhere: frozenset[str] = field(default_factory=frozenset)
 
     @property
     def arn(self) -> str:

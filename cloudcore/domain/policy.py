@@ -25,8 +25,11 @@ POLICY: tuple[tuple[str, tuple[str, ...]], ...] = (
 ROLES = tuple(role for role, _ in POLICY)
 
 
+ACROSS_PROJECTS = frozenset({"objectstore:AnyProject"})  # a role held in one project is none in another
+
+
 def permits(caller: Caller, action: str) -> bool:
-    return role_permits(caller.roles, action)
+    return role_permits(caller.everywhere if action in ACROSS_PROJECTS else caller.roles, action)
 
 
 @lru_cache(maxsize=4096)

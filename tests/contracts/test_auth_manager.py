@@ -79,6 +79,10 @@ async def test_a_key_says_who_acts_where_and_as_what(auth: AuthManager) -> None:
     caller = credential.caller
     assert (caller.access_key, caller.user_id, caller.user_name) == (key.id, user.id, "ada")
     assert (caller.project_id, caller.project_name, caller.roles) == ("123456789012", "engines", {"user"})
+    assert caller.everywhere == frozenset()
+    await auth.grant("ada", "auditor")
+    both = await auth.credential(key.id)
+    assert both is not None and both.caller.roles == {"user", "auditor"} and both.caller.everywhere == {"auditor"}
     assert project.id == "123456789012" and caller.arn == "arn:aws:iam::123456789012:user/ada"
 
 

@@ -60,3 +60,10 @@ def test_each_role_has_one_row_and_each_pattern_a_service() -> None:
         assert patterns, role
         assert all(pattern == "*" or ":" in pattern for pattern in patterns)
         assert all("*" not in pattern[:-1] for pattern in patterns)
+
+
+def test_an_administrator_of_one_project_stays_in_it() -> None:
+    """What reaches into other projects is judged by the roles held everywhere."""
+    here = a_caller(roles=frozenset({"admin"}))
+    assert permits(here, "s3:GetObject") and not permits(here, "objectstore:AnyProject")
+    assert permits(a_caller(roles=frozenset({"admin"}), everywhere=frozenset({"admin"})), "objectstore:AnyProject")

@@ -202,7 +202,7 @@ async def test_f13_after_an_io_error_nothing_is_tried_again(committer: Committer
 
 def test_access_is_denied_by_default() -> None:
     def caller(*roles: str) -> Caller:
-        return Caller("K", "U", "name", "1", "one", frozenset(roles))
+        return Caller("K", "U", "name", "1", "one", frozenset(roles), frozenset(roles))
 
     access = Access(permits)
     assert access.allowed(caller("user"), "s3:GetObject", "1")
