@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from cloudcore.api.failpoints import Failpoint, none
 from cloudcore.auth.model import AuthManager
 from cloudcore.domain.callers import Caller
 from cloudcore.domain.ids import RandomBytes
@@ -57,6 +58,7 @@ class Cloud:
     aliases: Collection[str] = ()
     limits: Mapping[str, int] = field(default_factory=lambda: LIMITS)
     cell: str = "cell1"
+    failpoint: Failpoint = none  # may end the process, under test
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +98,15 @@ class Call:
     async def change(self, work: Callable[..., Outcome], *args: Any) -> Mapping[str, Any] | None:
         """`work(books, call, *args)`, which may run more than once when another transaction comes in between."""
         for _ in range(RERUNS):
+            self.cloud.failpoint("api.commit.before")
             try:
                 outcome = await self.cloud.database.transact(_recorded, self, work, args)
             except LostRace:
                 continue
+            self.cloud.failpoint("api.commit.after")
             for operation in outcome.operations:
                 self.cloud.conductor.hint(Hint(operation)).addErrback(_unheard, operation)
+            self.cloud.failpoint("api.hinted")
             return outcome.answer
         raise CloudError(Code.UNAVAILABLE, f"{self.action} lost its race {RERUNS} times")
 

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -102,6 +102,13 @@ class ApiChannel(http.HTTPChannel):
     maxHeaders = HEADERS
     requestFactory = ApiRequest
 
+    def connectionMade(self) -> None:
+        self.factory.channels.add(self)
+        super().connectionMade()  # type: ignore[no-untyped-call]
+        if len(self.factory.channels) > CONNECTIONS:
+            transport: Any = self.transport
+            transport.abortConnection()
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.factory.channels.discard(self)
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
@@ -127,13 +134,6 @@ class ApiFactory(http.HTTPFactory):
         super().__init__(timeout=IDLE, reactor=clock)
         self.api = api
         self.channels: set[ApiChannel] = set()
-
-    def buildProtocol(self, addr: IAddress | None) -> Any:
-        if len(self.channels) >= CONNECTIONS:
-            return None
-        channel: Any = super().buildProtocol(addr)
-        self.channels.add(channel)
-        return channel
 
     def startFactory(self) -> None:
         """No access log, so no clock for its lines either."""

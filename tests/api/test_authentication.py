@@ -6,8 +6,10 @@ import base64
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.python.failure import Failure
 
+from cloudcore.api.failpoints import FAILPOINTS, none
 from cloudcore.api.wire_answers import ec2_error
 from cloudcore.domain.instances import Event
 from cloudcore.errors import CloudError, Code
@@ -219,3 +221,24 @@ class Racing:
 def test_a_lost_race_is_run_again_a_few_times(house: Any, losses: int, status: int) -> None:
     object.__setattr__(house.cloud, "database", Racing(house.database, losses))
     assert house.ask("CreateSecurityGroup", GroupName="web", GroupDescription="d").status == status
+
+
+@pytest.mark.parametrize(("point", "made"), list(zip(FAILPOINTS, (0, 1, 1), strict=True)))
+def test_a_kill_before_the_commit_leaves_nothing_and_after_it_the_token_finds_everything(
+    house: Any, point: str, made: int
+) -> None:
+    def kill(name: str) -> None:
+        if name == point:
+            raise CancelledError
+
+    body = DESCRIBE.replace(b"DescribeInstances", b"RunInstances") + (
+        b"&ImageId=ami-00000000000000001&MinCount=1&MaxCount=1&ClientToken=once")  # fmt: skip
+    raw = [(name.encode(), [value.encode()]) for name, value in signed(house, body).items()]
+    object.__setattr__(house.cloud, "failpoint", kill)
+    ended: list[Failure] = []
+    Deferred.fromCoroutine(house.api.respond(b"POST", b"/", raw, body)).addErrback(ended.append)
+    assert ended[0].check(CancelledError)
+    object.__setattr__(house.cloud, "failpoint", none)
+    assert len(house.ask("DescribeInstances").texts(".//instanceId")) == made
+    assert outcome(house, signed(house, body), body) == (200, "")
+    assert len(house.ask("DescribeInstances").texts(".//instanceId")) == 1
