@@ -20,6 +20,25 @@ from cloudcore.store.schema import addresses, networks
 RESTS = 60.0  # seconds
 IN_USE = 1e12  # as `rests_until`: the index over free addresses then holds no used one in front
 
+THE_INSTANCE = sa.bindparam("the_instance", type_=sa.Text)
+THE_NETWORK = sa.bindparam("the_network", type_=sa.Text)
+HELD = sa.select(addresses.c.address).where(addresses.c.instance == THE_INSTANCE)
+IN_ORDER = sa.select(networks).order_by(networks.c.name)
+RESTED = (
+    sa.select(addresses.c.address)
+    .where(addresses.c.network == THE_NETWORK, addresses.c.rests_until <= sa.bindparam("the_moment"))
+    .order_by(addresses.c.rests_until).limit(1).with_for_update(skip_locked=True)
+)  # fmt: skip
+STEP = (
+    sa.update(networks).where(networks.c.name == THE_NETWORK, networks.c.next <= networks.c.last)
+    .values(next=networks.c.next + 1).returning(networks.c.next)
+)  # fmt: skip
+INSERT = sa.insert(addresses)
+CIDR_OF = (
+    sa.select(networks.c.cidr).join_from(addresses, networks, networks.c.name == addresses.c.network)
+    .where(addresses.c.address == sa.bindparam("the_address"))
+)  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Network:
@@ -72,11 +91,10 @@ class Addresses:
 
     def claim(self, instance: str) -> str:
         """The instance's address, now its own; the same again when it has one. Raises ADDRESSES_EXHAUSTED."""
-        mine = sa.select(addresses.c.address).where(addresses.c.instance == instance)
-        held: str | None = self._connection.execute(mine).scalar_one_or_none()
+        held: str | None = self._connection.execute(HELD, {"the_instance": instance}).scalar_one_or_none()
         if held is not None:
             return held
-        for network in self._connection.execute(sa.select(networks).order_by(networks.c.name)).all():
+        for network in self._connection.execute(IN_ORDER).all():
             found = self._rested(network.name, instance) or self._never_given(network, instance)
             if found is not None:
                 return found
@@ -84,8 +102,7 @@ class Addresses:
 
     def cidr_of(self, address: str) -> str:
         """Of the network that the address belongs to; empty when it is nobody's."""
-        joined = sa.select(networks.c.cidr).join_from(addresses, networks, networks.c.name == addresses.c.network)
-        return self._connection.execute(joined.where(addresses.c.address == address)).scalar_one_or_none() or ""
+        return self._connection.execute(CIDR_OF, {"the_address": address}).scalar_one_or_none() or ""
 
     def release(self, instance: str) -> None:
         """Its address rests; nothing happens when it has none."""
@@ -98,11 +115,8 @@ class Addresses:
         return self._connection.execute(count.where(addresses.c.instance.is_(None))).scalar_one()
 
     def _rested(self, network: str, instance: str) -> str | None:
-        free = (
-            sa.select(addresses.c.address).where(addresses.c.network == network, addresses.c.rests_until <= self._now())
-            .order_by(addresses.c.rests_until).limit(1).with_for_update(skip_locked=True)
-        )  # fmt: skip
-        found: str | None = self._connection.execute(free).scalar_one_or_none()
+        asked = {"the_network": network, "the_moment": self._now()}
+        found: str | None = self._connection.execute(RESTED, asked).scalar_one_or_none()
         if found is not None:
             idle = sa.and_(addresses.c.address == found, addresses.c.instance.is_(None))
             taken = sa.update(addresses).where(idle).values(instance=instance, rests_until=IN_USE)
@@ -111,16 +125,14 @@ class Addresses:
         return found
 
     def _never_given(self, network: sa.Row[Any], instance: str) -> str | None:
-        left = sa.and_(networks.c.name == network.name, networks.c.next <= networks.c.last)
-        step = sa.update(networks).where(left).values(next=networks.c.next + 1).returning(networks.c.next)
-        after: int | None = self._connection.execute(step).scalar_one_or_none()
+        after: int | None = self._connection.execute(STEP, {"the_network": network.name}).scalar_one_or_none()
         if after is None:
             return None
         found = str(IPv4Address(after - 1))
         if found == network.gateway:
             return self._never_given(network, instance)
         row = {"address": found, "network": network.name, "instance": instance, "rests_until": IN_USE}
-        self._connection.execute(sa.insert(addresses).values(**row))
+        self._connection.execute(INSERT, row)
         return found
 
 

@@ -15,6 +15,16 @@ from cloudcore.store.schema import allocations, cells, host_mappings, hosts
 
 COLUMNS = [hosts.c[field.name] for field in fields(Host)]
 AMOUNTS = ("vcpus", "memory_mib", "disk_gib")
+NEXT_REVISION = sa.select(sa.func.coalesce(sa.func.max(hosts.c.revision), 0) + 1).scalar_subquery()
+FIND = sa.select(*COLUMNS).where(hosts.c.name == sa.bindparam("the_name"))
+LOCK = FIND.with_for_update()
+MOVE = (
+    sa.update(hosts)
+    .where(hosts.c.name == sa.bindparam("the_name"), hosts.c.generation == sa.bindparam("the_generation"))
+    .values(generation=hosts.c.generation + 1, revision=NEXT_REVISION,
+            **{f"used_{amount}": sa.bindparam(f"new_{amount}") for amount in AMOUNTS})
+)  # fmt: skip
+ALLOCATE = sa.insert(allocations)
 
 
 class Hosts:
@@ -34,7 +44,7 @@ class Hosts:
         changed = any(getattr(known, name) != value for name, value in told.items())
         values = told | {"guests": beat.guests, "seen": self._now()}
         if changed:
-            values["revision"] = self._next_revision()
+            values["revision"] = NEXT_REVISION
         self._connection.execute(sa.update(hosts).where(hosts.c.name == beat.host).values(**values))
         return True
 
@@ -49,7 +59,7 @@ class Hosts:
         return epoch >= known
 
     def find(self, name: str) -> Host | None:
-        row = self._connection.execute(sa.select(*COLUMNS).where(hosts.c.name == name)).one_or_none()
+        row = self._connection.execute(FIND, {"the_name": name}).one_or_none()
         return Host(*row) if row else None
 
     def all(self) -> list[Host]:
@@ -63,7 +73,7 @@ class Hosts:
     def enable(self, name: str, enabled: bool) -> Host:
         """A disabled host gets no new instances; what runs there stays. Raises HOST_UNKNOWN."""
         mine = sa.update(hosts).where(hosts.c.name == name)
-        if not self._connection.execute(mine.values(enabled=enabled, revision=self._next_revision())).rowcount:
+        if not self._connection.execute(mine.values(enabled=enabled, revision=NEXT_REVISION)).rowcount:
             raise CloudError(Code.HOST_UNKNOWN, f"The host '{name}' does not exist")
         found = self.find(name)
         assert found is not None  # noqa: S101  # changed just now
@@ -86,18 +96,17 @@ class Hosts:
         The scheduler proposed from a view that may be a second old. What decides is the row as it is in this
         transaction, by the same rule; the generation then proves that nobody came in between. Raises LostRace.
         """
-        locked = sa.select(*COLUMNS).where(hosts.c.name == name).with_for_update()
-        row = self._connection.execute(locked).one_or_none()
+        row = self._connection.execute(LOCK, {"the_name": name}).one_or_none()
         if row is None:
             return False
         host = Host(*row)
         if not host.enabled or lacks(host, demand):
             return False
         self._move(host, {amount: getattr(demand, amount) for amount in AMOUNTS})
-        held = sa.insert(allocations).values(instance=instance, host=name, vcpus=demand.vcpus,
-                                             memory_mib=demand.memory_mib, disk_gib=demand.disk_gib)  # fmt: skip
+        held = {"instance": instance, "host": name, "vcpus": demand.vcpus, "memory_mib": demand.memory_mib,
+                "disk_gib": demand.disk_gib}  # fmt: skip
         try:
-            self._connection.execute(held)
+            self._connection.execute(ALLOCATE, held)
         except sa.exc.IntegrityError as problem:
             raise LostRace(instance) from problem
         return True
@@ -108,7 +117,7 @@ class Hosts:
         held = self._connection.execute(gone).one_or_none()
         if held is None:
             return False
-        row = self._connection.execute(sa.select(*COLUMNS).where(hosts.c.name == held.host).with_for_update()).one()
+        row = self._connection.execute(LOCK, {"the_name": held.host}).one()
         self._move(Host(*row), {amount: -getattr(held, amount) for amount in AMOUNTS})
         return True
 
@@ -122,8 +131,7 @@ class Hosts:
         used = {f"used_{amount}": 0 for amount in AMOUNTS}
         fixed = {"name": beat.host, "generation": 0, "enabled": True, "seen": self._now()}
         try:
-            revision = self._next_revision()
-            self._connection.execute(sa.insert(hosts).values(revision=revision, **row, **used, **fixed))
+            self._connection.execute(sa.insert(hosts).values(revision=NEXT_REVISION, **row, **used, **fixed))
             self._connection.execute(sa.insert(host_mappings).values(host=beat.host, cell=beat.cell))
             if not self._connection.execute(sa.select(cells).where(cells.c.name == beat.cell)).one_or_none():
                 self._connection.execute(sa.insert(cells).values(name=beat.cell))
@@ -132,13 +140,7 @@ class Hosts:
         return True
 
     def _move(self, host: Host, amounts: dict[str, int]) -> None:
-        mine = sa.and_(hosts.c.name == host.name, hosts.c.generation == host.generation)
-        used = {f"used_{name}": getattr(host, f"used_{name}") + amount for name, amount in amounts.items()}
-        moved = sa.update(hosts).where(mine).values(
-            generation=host.generation + 1, revision=self._next_revision(), **used)  # fmt: skip
-        if self._connection.execute(moved).rowcount != 1:
+        seen = {"the_name": host.name, "the_generation": host.generation}
+        used = {f"new_{name}": getattr(host, f"used_{name}") + amount for name, amount in amounts.items()}
+        if self._connection.execute(MOVE, seen | used).rowcount != 1:
             raise LostRace(host.name)
-
-    @staticmethod
-    def _next_revision() -> sa.ScalarSelect[int]:
-        return sa.select(sa.func.coalesce(sa.func.max(hosts.c.revision), 0) + 1).scalar_subquery()

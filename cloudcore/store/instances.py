@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import fields
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,6 +14,14 @@ from cloudcore.errors import CloudError, Code
 from cloudcore.store.schema import instance_groups, instance_mappings, instances
 
 COLUMNS = [instances.c[field.name] for field in fields(Instance)]
+FIND = sa.select(*COLUMNS).where(instances.c.id == sa.bindparam("the_id"))
+GROUPS_OF = (
+    sa.select(instance_groups.c.group_id).where(instance_groups.c.instance == sa.bindparam("the_id"))
+    .order_by(instance_groups.c.group_id)
+)  # fmt: skip
+UNCHANGED = sa.and_(instances.c.id == sa.bindparam("the_id"), instances.c.generation == sa.bindparam("the_generation"),
+                    instances.c.state == sa.bindparam("the_state"))  # fmt: skip
+MOVE = sa.update(instances).where(UNCHANGED)
 
 
 def from_row(row: sa.Row[Any]) -> Instance:
@@ -42,7 +51,7 @@ class Instances:
 
     def find(self, instance: str) -> Instance | None:
         """Whoever owns it: for the conductor. The api reads through `of_project`."""
-        row = self._connection.execute(sa.select(*COLUMNS).where(instances.c.id == instance)).one_or_none()
+        row = self._connection.execute(FIND, {"the_id": instance}).one_or_none()
         return from_row(row) if row else None
 
     def of_project(self, project: str, wanted: Iterable[str]) -> dict[str, Instance]:
@@ -109,9 +118,7 @@ class Instances:
         return self._update(instance, address=None)
 
     def groups_of(self, instance: str) -> tuple[str, ...]:
-        found = self._connection.execute(
-            sa.select(instance_groups.c.group_id).where(instance_groups.c.instance == instance).order_by("group_id")
-        )
+        found = self._connection.execute(GROUPS_OF, {"the_id": instance})
         return tuple(found.scalars())
 
     def _swap(self, before: Instance, state: State, generation: int, code: str | None,
@@ -120,12 +127,17 @@ class Instances:
 
     def _update(self, before: Instance, **changes: Any) -> Instance:
         values = changes | {"changed": self._now()}
-        stored = {name: value.value if isinstance(value, State) else value for name, value in values.items()}
-        mine = sa.and_(instances.c.id == before.id, instances.c.generation == before.generation,
-                       instances.c.state == before.state.value)  # fmt: skip
-        if self._connection.execute(sa.update(instances).where(mine).values(**stored)).rowcount != 1:
+        stored = {f"new_{name}": value.value if isinstance(value, State) else value for name, value in values.items()}
+        seen = {"the_id": before.id, "the_generation": before.generation, "the_state": before.state.value}
+        if self._connection.execute(move(tuple(stored)), seen | stored).rowcount != 1:
             raise LostRace(before.id)
         return replaced(before, values)
+
+
+@cache
+def move(parameters: tuple[str, ...]) -> sa.Update:
+    """Sets the columns that these parameters (`new_state` ...) name."""
+    return MOVE.values({name.removeprefix("new_"): sa.bindparam(name) for name in parameters})
 
 
 class LostRace(Exception):

@@ -11,9 +11,25 @@ import sqlalchemy as sa
 
 from cloudcore.domain.instances import State
 from cloudcore.domain.security_groups import Group
-from cloudcore.store.schema import instance_groups, instances
+from cloudcore.store.schema import instance_groups, instances, security_groups
 from cloudcore.store.schema import security_group_rules as rules
 from cloudcore.store.security_groups import SecurityGroups
+
+THE_GROUP, THE_INSTANCE = sa.bindparam("the_group", type_=sa.Text), sa.bindparam("the_instance", type_=sa.Text)
+NAMED = sa.select(rules.c.source_group).where(
+    rules.c.group_id.in_(sa.bindparam("the_groups", expanding=True)), rules.c.source_group != "")  # fmt: skip
+OTHER = sa.and_(instance_groups.c.instance != THE_INSTANCE, instances.c.id == instance_groups.c.instance)
+AWAITED = sa.select(sa.literal(1)).limit(1).where(
+    OTHER, instance_groups.c.group_id.in_(sa.select(rules.c.group_id).where(rules.c.source_group == THE_GROUP)),
+    instances.c.address.is_not(None))  # fmt: skip
+SHARED = sa.select(sa.literal(1)).limit(1).where(
+    OTHER, instance_groups.c.group_id == THE_GROUP, instances.c.host == sa.bindparam("the_host"),
+    instances.c.state.in_(sa.bindparam("the_states", expanding=True)))  # fmt: skip
+
+BUMP = (
+    sa.update(security_groups).where(security_groups.c.id == THE_GROUP)
+    .values(revision=security_groups.c.revision + 1).returning(security_groups.c.revision)
+)  # fmt: skip
 
 
 class Memberships:
@@ -23,14 +39,16 @@ class Memberships:
 
     def needed(self, groups: Collection[str]) -> tuple[Group, ...]:
         """These groups and those that their rules name, ordered by id."""
-        named = sa.select(rules.c.source_group).where(rules.c.group_id.in_(list(groups)), rules.c.source_group != "")
-        ids = sorted({*groups, *self._connection.execute(named).scalars()})
+        if not groups:
+            return ()
+        ids = sorted({*groups, *self._connection.execute(NAMED, {"the_groups": list(groups)}).scalars()})
         found = (self._groups.value(id) for id in ids)
         return tuple(group for group in found if group is not None)
 
     def bump(self, groups: Collection[str]) -> dict[str, int]:
         """A new revision of each; ordered, so that two transactions never wait for each other in a circle."""
-        return {group: self._groups.touch(group) for group in sorted(groups)}
+        bump = self._connection.execute
+        return {group: int(bump(BUMP, {"the_group": group}).scalar_one()) for group in sorted(groups)}
 
     def hosts(self, group: str) -> set[str]:
         """Where the group matters: hosts of its members, and of members of groups that name it."""
@@ -55,13 +73,10 @@ class Memberships:
         self._connection.execute(sa.delete(instance_groups).where(instance_groups.c.instance == instance))
 
     def _is_awaited(self, group: str, instance: str) -> bool:
-        naming = sa.select(rules.c.group_id).where(rules.c.source_group == group)
-        other = sa.and_(instance_groups.c.group_id.in_(naming), instance_groups.c.instance != instance,
-                        instances.c.id == instance_groups.c.instance, instances.c.address.is_not(None))  # fmt: skip
-        return self._connection.execute(sa.select(sa.literal(1)).where(other).limit(1)).first() is not None
+        asked = {"the_group": group, "the_instance": instance}
+        return self._connection.execute(AWAITED, asked).first() is not None
 
     def _is_shared(self, group: str, instance: str, host: str, states: Collection[State]) -> bool:
-        other = sa.and_(instance_groups.c.group_id == group, instance_groups.c.instance != instance,
-                        instances.c.id == instance_groups.c.instance, instances.c.host == host,
-                        instances.c.state.in_([state.value for state in states]))  # fmt: skip
-        return self._connection.execute(sa.select(sa.literal(1)).where(other).limit(1)).first() is not None
+        asked = {"the_group": group, "the_instance": instance, "the_host": host,
+                 "the_states": [state.value for state in states]}  # fmt: skip
+        return self._connection.execute(SHARED, asked).first() is not None

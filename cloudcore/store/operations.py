@@ -49,6 +49,26 @@ COLUMNS = (
     operations.c.request_id,
 )  # fmt: skip
 
+# Statements of every step are built once: building one anew costs six times as much as executing it.
+THE_OPERATION, THE_N = sa.bindparam("the_operation", type_=sa.Text), sa.bindparam("the_n", type_=sa.BigInteger)
+HELD = sa.and_(steps.c.lease_epoch == sa.bindparam("the_epoch"), steps.c.lease_owner == sa.bindparam("the_owner"))
+MINE = sa.and_(steps.c.operation == THE_OPERATION, steps.c.n == THE_N, HELD)
+END = sa.update(steps).where(MINE, DUE).values(state="done", lease_expires=0.0)
+AGAIN = sa.update(steps).where(MINE, DUE).values(due=sa.bindparam("new_due"), lease_expires=0.0)
+RELEASE = sa.update(steps).where(MINE).values(lease_expires=0.0)
+INSERT_STEP, INSERT_OPERATION = sa.insert(steps), sa.insert(operations)
+CLOSE = (
+    sa.update(operations).where(operations.c.id == THE_OPERATION, operations.c.state == "open")
+    .values(state=sa.bindparam("new_state"), result=sa.bindparam("new_result"), finished=sa.bindparam("new_finished"))
+)  # fmt: skip
+WAITING = (
+    sa.select(*COLUMNS).join_from(steps, operations, operations.c.id == steps.c.operation)
+    .where(DUE, steps.c.subject == sa.bindparam("the_subject"),
+           operations.c.generation == sa.bindparam("the_generation"),
+           steps.c.kind.in_(sa.bindparam("the_kinds", expanding=True)))
+)  # fmt: skip
+SETTLE = sa.update(steps).where(steps.c.operation == THE_OPERATION, steps.c.n == THE_N, DUE).values(state="done")
+
 
 class Operations:
     def __init__(self, connection: sa.Connection, now: Callable[[], float]) -> None:
@@ -127,7 +147,7 @@ class Operations:
 
     def again(self, step: Step, delay: float) -> None:
         """Due again in so many seconds."""
-        self._write(step, due=self._now() + delay, lease_expires=0.0)
+        self._write(AGAIN, step, new_due=self._now() + delay)
 
     def fail(self, step: Step, result: str) -> None:
         self._end(step)
@@ -139,23 +159,18 @@ class Operations:
 
     def release(self, step: Step) -> None:
         """Gives the lease back, whatever became of the step; never raises."""
-        mine = sa.and_(steps.c.operation == step.operation, steps.c.n == step.n,
-                       steps.c.lease_epoch == step.lease_epoch, steps.c.lease_owner == step.owner)  # fmt: skip
-        self._connection.execute(sa.update(steps).where(mine).values(lease_expires=0.0))
+        self._connection.execute(RELEASE, mine(step))
 
     # -- what facts do, without a lease --
 
     def settle(self, subject: str, generation: int, kinds: Iterable[str]) -> bool:
         """A fact makes the waiting step of one of these kinds done, and the next one due. False: nothing waits so."""
-        where = sa.and_(DUE, steps.c.subject == subject, steps.c.kind.in_(list(kinds)),
-                        operations.c.generation == generation)  # fmt: skip
-        joined = sa.select(*COLUMNS).join_from(steps, operations, operations.c.id == steps.c.operation)
-        row = self._connection.execute(joined.where(where)).first()
+        asked = {"the_subject": subject, "the_generation": generation, "the_kinds": list(kinds)}
+        row = self._connection.execute(WAITING, asked).first()
         if row is None:
             return False
         step = Step(*row)
-        mine = sa.and_(steps.c.operation == step.operation, steps.c.n == step.n, steps.c.state == "due")
-        if self._connection.execute(sa.update(steps).where(mine).values(state="done")).rowcount == 1:
+        if self._connection.execute(SETTLE, {"the_operation": step.operation, "the_n": step.n}).rowcount == 1:
             self._proceed(step, leased=False)
         return True
 
@@ -201,18 +216,19 @@ class Operations:
 
     def _insert_operation(self, kind: str, subject: str, generation: int, project: str, request_id: str) -> str:
         operation = "op-" + secrets.token_hex(10)
-        self._connection.execute(sa.insert(operations).values(
-            id=operation, kind=kind, subject=subject, generation=generation, project=project, request_id=request_id,
-            state="open", created=self._now(), cell="cell1"))  # fmt: skip
+        self._connection.execute(INSERT_OPERATION, {
+            "id": operation, "kind": kind, "subject": subject, "generation": generation, "project": project,
+            "request_id": request_id, "state": "open", "created": self._now(), "cell": "cell1"})  # fmt: skip
         return operation
 
     def _insert_step(self, step: Step, delay: float = 0.0) -> None:
         """Leased to `step.owner`; to nobody when that is empty."""
         now = self._now()
-        self._connection.execute(sa.insert(steps).values(
-            operation=step.operation, n=step.n, kind=step.kind, subject=step.subject, state="due", due=now + delay,
-            deadline=step.deadline, attempt=step.attempt, lease_owner=step.owner or None,
-            lease_epoch=step.lease_epoch, lease_expires=now + LEASE if step.owner else 0.0))  # fmt: skip
+        self._connection.execute(INSERT_STEP, {
+            "operation": step.operation, "n": step.n, "kind": step.kind, "subject": step.subject, "state": "due",
+            "due": now + delay, "deadline": step.deadline, "attempt": step.attempt,
+            "lease_owner": step.owner or None, "lease_epoch": step.lease_epoch,
+            "lease_expires": now + LEASE if step.owner else 0.0})  # fmt: skip
 
     def _proceed(self, step: Step, leased: bool) -> Step | None:
         kinds, n = STEPS[step.operation_kind], step.n + 1
@@ -225,18 +241,19 @@ class Operations:
         return following if leased else None
 
     def _close(self, operation: str, state: str, result: str | None = None, regroup: bool = False) -> None:
-        mine = operations.c.id == operation
         if regroup:  # worth no history, and there are very many
-            self._connection.execute(sa.delete(operations).where(mine))
+            self._connection.execute(sa.delete(operations).where(operations.c.id == operation))
         else:
-            closed = sa.update(operations).where(mine, operations.c.state == "open")
-            self._connection.execute(closed.values(state=state, result=result, finished=self._now()))
+            values = {"new_state": state, "new_result": result, "new_finished": self._now()}
+            self._connection.execute(CLOSE, {"the_operation": operation} | values)
 
     def _end(self, step: Step) -> None:
-        self._write(step, state="done", lease_expires=0.0)
+        self._write(END, step)
 
-    def _write(self, step: Step, **values: object) -> None:
-        mine = sa.and_(steps.c.operation == step.operation, steps.c.n == step.n, steps.c.state == "due",
-                       steps.c.lease_epoch == step.lease_epoch, steps.c.lease_owner == step.owner)  # fmt: skip
-        if self._connection.execute(sa.update(steps).where(mine).values(**values)).rowcount != 1:
+    def _write(self, statement: sa.Update, step: Step, **values: object) -> None:
+        if self._connection.execute(statement, mine(step) | values).rowcount != 1:
             raise Superseded(f"{step.kind} of {step.subject}")
+
+
+def mine(step: Step) -> dict[str, object]:
+    return {"the_operation": step.operation, "the_n": step.n, "the_epoch": step.lease_epoch, "the_owner": step.owner}

@@ -1,0 +1,66 @@
+"""The same conductors with threads, real time and real databases: what simulated time cannot show."""
+
+import pytest
+from twisted.internet import reactor
+from twisted.internet.defer import gatherResults, maybeDeferred
+from twisted.internet.task import deferLater
+
+from cloudcore.bus.loopback import LoopbackBus
+from cloudcore.conductor.service import Conductor, Settings
+from cloudcore.domain.instances import Event, State
+from cloudcore.scheduler.service import Scheduler
+from cloudcore.store.database import Database
+from cloudcore.store.migrating import migrate
+from tests.conductor.world import PROJECT, FakeHost, World, accept, prepare, requested
+
+
+class RealWorld:
+    """As much of a World as FakeHost asks for."""
+
+    def __init__(self, url):
+        migrate(url)
+        self.clock, self.bus, self.store = reactor, LoopbackBus(reactor), Database(reactor, url)
+        self.services = [self.store, Scheduler(reactor, self.bus, self.store)]
+        self.services += [Conductor(reactor, self.bus, self.store, Settings(owner=name, sweep=0.5)) for name in "ab"]
+
+    async def start(self):
+        self.store.startService()
+        await self.store.transact(prepare, "10.90.0.0/24")
+        await gatherResults([service.startService() for service in self.services[1:]])
+        self.hosts = [FakeHost(self, f"host-{number}") for number in range(3)]
+        for host in self.hosts:
+            host.beat()
+        await deferLater(reactor, 0.3)
+
+    async def stop(self):
+        for service in reversed(self.services):
+            await maybeDeferred(service.stopService)
+        self.bus.stopService()
+
+    async def until(self, instances, state):
+        while True:
+            found = await self.store.look(lambda books: [books.instances.find(one.id) for one in instances])
+            if {one.state for one in found} == {state}:
+                return found
+            await deferLater(reactor, 0.05)
+
+
+@pytest.mark.deadline(90)
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+async def test_two_conductors_bring_up_and_down_on_a_real_database(kind, request, tmp_path):
+    url = f"sqlite:///{tmp_path}/cloudcore.db" if kind == "sqlite" else request.getfixturevalue("postgresql_url")
+    world, simulated = RealWorld(url), World()
+    instances = [simulated.an_instance() for _ in range(40)]
+    simulated.stop()
+    await world.start()
+    try:
+        await gatherResults([world.store.transact(accept, [one]) for one in instances])
+        up = await world.until(instances, State.RUNNING)
+        assert len({one.address for one in up}) == 40
+        await gatherResults([world.store.transact(requested, one.id, Event.TERMINATE) for one in instances])
+        await world.until(instances, State.TERMINATED)
+        assert (await world.store.look(lambda books: books.quotas.usage(PROJECT)))["instances"][0] == 0
+        assert {host.used_memory_mib for host in await world.store.look(lambda books: books.hosts.all())} == {0}
+        assert [host.left for host in world.hosts] == [set(), set(), set()]
+    finally:
+        await world.stop()
