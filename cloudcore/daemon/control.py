@@ -72,7 +72,6 @@ def api_door(under: Ground, bus: Bus, database: Database[Any], auth: AuthManager
         region=config.cloud.region, zones=(config.cloud.zone,), endpoint=f"{config.api.listen}:{config.api.port}",
         cidr=config.network.cidr, limits=limits(under), cell=config.cloud.cell,
         failpoint=under.failpoint,
-        failpoint=under.failpoint,
     )  # fmt: skip
     return Door(under.reactor, config.api.listen, config.api.port, ApiFactory(Api(cloud), under.reactor))
 
