@@ -139,8 +139,8 @@ class Images:
 class Quotas:
     instances: int = key(100, "of each project", NOT_NEGATIVE)
     vcpus: int = key(200, "of each project", NOT_NEGATIVE)
-    security_groups: int = key(100, "of each project", NOT_NEGATIVE)
-    rules: int = key(60, "of each security group and direction", NOT_NEGATIVE)
+    security_groups: int = key(500, "of each project", NOT_NEGATIVE)
+    rules: int = key(120, "of each security group, both directions together", NOT_NEGATIVE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import pytest
 from cloudcore.config.lines import lines_of
 from cloudcore.config.loading import BadConfiguration, load, parse
 from cloudcore.config.model import Config
+from cloudcore.domain.quotas import GROUPS, INSTANCES, LIMITS, RULES, VCPUS
 from cloudcore.errors import Code
 
 MISTAKES = [
@@ -93,6 +94,11 @@ def test_the_defaults_keep_their_own_rules() -> None:
     every = {f"CLOUDCORE_{section}__{name}".upper(): str(getattr(getattr(Config(), section), name))
              for section in Config.__slots__ for name in getattr(Config(), section).__slots__}
     assert parse("", every) == Config()
+
+
+def test_default_quotas_are_those_of_the_domain() -> None:
+    given = Config().quotas
+    assert {INSTANCES: given.instances, VCPUS: given.vcpus, GROUPS: given.security_groups, RULES: given.rules} == LIMITS
 
 
 def test_lines_are_found_around_comments_quotes_and_long_texts() -> None:
