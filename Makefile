@@ -9,8 +9,9 @@ ARGS ?=
 
 PYTHON := /usr/bin/python3
 CLOUDCORE := bin/cloudcore
-# Real guests need root; `sudo -n` never asks. Simulated ones do not.
-ROOT := $(if $(filter simulated,$(DRIVER)),,$(if $(filter 0,$(shell id -u)),,sudo -n --preserve-env))
+# Real guests need root; `sudo -n` never asks. Simulated ones do not, nor does a state that is one's own.
+FREE := $(or $(filter simulated,$(DRIVER)),$(filter 0,$(shell id -u)),$(shell test -O '$(STATE)' && echo mine))
+ROOT := $(if $(FREE),,sudo -n --preserve-env)
 
 run: setup ## set up what is missing, start the cloud and a first instance, stay until Ctrl-C
 	@$(ROOT) true 2>/dev/null || { echo "error: real guests need root, and sudo asks for a password" >&2; \

@@ -1,7 +1,7 @@
 """A cloud that is only its doors, for tests of `up` and `down`: `python pretend.py up --state DIR ...`.
 
 What the composition root does for real is replaced by two HTTP ports that say they are well; everything else is the
-command line itself. PRETEND=broken fails to start, PRETEND=deaf never listens.
+command line itself. PRETEND=broken fails to start, PRETEND=deaf never listens, PRETEND=slow never ends starting.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ async def start(reactor: Any, config: Config, state: Path) -> Doors:
         raise CloudError(Code.NO_HYPERVISOR, "the pretended hypervisor is broken")
     if how == "deaf":
         return Doors([])
+    if how == "slow":
+        await Deferred()
     ports = [reactor.listenTCP(section.port, Site(Door()), interface="127.0.0.1")
              for section in (config.api, config.objectstore)]
     names = ("ec2", "s3")

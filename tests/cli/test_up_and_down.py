@@ -153,6 +153,23 @@ def test_in_the_foreground_it_runs_until_interrupted_and_ends_well(state: Path) 
     assert holder(state) is None
 
 
+def test_interrupted_while_it_starts_it_ends_at_once(state: Path) -> None:
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "PRETEND": "slow",
+               "CLOUDCORE_API__PORT": "0", "CLOUDCORE_OBJECTSTORE__PORT": "0"}
+    command = [sys.executable, str(PRETEND), "up", "--driver", "simulated", "--state", str(state)]
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        end = time.monotonic() + 20
+        while not (state / "seeded").exists() and time.monotonic() < end:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        try:
+            _, err = process.communicate(timeout=10)
+        finally:
+            process.kill()
+    assert process.returncode == 0, err
+    assert holder(state) is None
+
+
 def test_purging_lists_asks_and_removes_everything(state: Path) -> None:
     pretend(*UP, state=state)
     refused = pretend("down", "--purge", state=state)
