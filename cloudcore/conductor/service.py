@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, succeed
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, DeferredSemaphore, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -35,6 +35,7 @@ from cloudcore.rpc.faults import BusFault
 from cloudcore.store.books import Books
 from cloudcore.store.database import Store
 
+COMPARED_AT_ONCE = 16  # hosts: when all come back in one moment, guests wait for none of them
 GATHERED = 0.1  # seconds in which heartbeats gather for one transaction
 
 log = Logger()
@@ -61,6 +62,7 @@ class Conductor(Service):
         self._beats: dict[str, Heartbeat] = {}
         self._gathering: IDelayedCall | None = None
         self._reconciled: dict[str, int] = {}
+        self._comparing = DeferredSemaphore(COMPARED_AT_ONCE)
         self._tasks: set[Deferred[None]] = set()
 
     def startService(self) -> Deferred[None]:
@@ -118,7 +120,7 @@ class Conductor(Service):
 
     async def _reconcile(self, beat: Heartbeat) -> None:
         try:
-            await reconcile(self._means, beat.host)
+            await self._comparing.run(lambda: Deferred.fromCoroutine(reconcile(self._means, beat.host)))
         except (BusFault, CloudError) as problem:  # the next heartbeat tries again
             log.info("{host} could not be compared: {problem!r}", host=beat.host, problem=problem)
             self._reconciled.pop(beat.host, None)

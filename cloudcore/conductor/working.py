@@ -38,6 +38,7 @@ class Worker:
         self._tasks: set[Deferred[None]] = set()
         self._taking = self._asked_again = self._open = False
         self._soon: IDelayedCall | None = None
+        self._starting: IDelayedCall | None = None
 
     def start(self) -> None:
         self._open = True
@@ -49,8 +50,9 @@ class Worker:
         for loop, _ in self._loops:
             if loop.running:
                 loop.stop()
-        if self._soon is not None and self._soon.active():
-            self._soon.cancel()
+        for call in (self._soon, self._starting):
+            if call is not None and call.active():
+                call.cancel()
         ending = [*self._under_way.values(), *self._tasks]
         for deferred in ending:
             deferred.cancel()
@@ -77,7 +79,14 @@ class Worker:
         self._soon = self._clock.callLater(max(delay, SOON), self.wake)
 
     async def _begin(self) -> None:
-        await self._means.store.transact(reclaim, self._means.owner)
+        """A database that cannot answer yet is asked again: only then is it known what this conductor held before."""
+        try:
+            await self._means.store.transact(reclaim, self._means.owner)
+        except CloudError as problem:
+            log.warn("the conductor waits for the database: {problem}", problem=problem.text)
+            if self._open:
+                self._starting = self._clock.callLater(self._sweep, self.start)
+            return
         if self._open:
             for loop, period in self._loops:
                 loop.start(period)

@@ -3,9 +3,12 @@
 from collections import Counter
 
 import pytest
+from twisted.internet.defer import fail
 
+from cloudcore.conductor.service import Conductor
 from cloudcore.domain.instances import Event, State
 from cloudcore.domain.operations import GIVES_UP
+from cloudcore.errors import CloudError, Code
 from cloudcore.rpc.contract import dispatcher
 from cloudcore.rpc.scheduler import SCHEDULER, Proposal, Selection
 from cloudcore.store.addresses import RESTS
@@ -297,3 +300,29 @@ def test_a_retry_comes_in_time_however_rarely_the_sweep_does(worlds):
     assert len(world.hosts[0].ensured) == 1
     world.run(11)
     assert len(world.hosts[0].ensured) == 2
+
+
+class AwayAtFirst:
+    """A store that cannot answer the first so many times."""
+
+    def __init__(self, store, times):
+        self._store, self.left = store, times
+
+    def transact(self, work, *args):
+        self.left -= 1
+        if self.left >= 0:
+            return fail(CloudError(Code.UNAVAILABLE, "no database"))
+        return self._store.transact(work, *args)
+
+    def look(self, work, *args):
+        return self._store.look(work, *args)
+
+
+@pytest.mark.parametrize("times", [1, 2, 3, 7])
+def test_a_database_that_is_away_at_first_only_delays(world, times):
+    conductor = Conductor(world.clock, world.bus, AwayAtFirst(world.store, times))
+    world.conductors.append(conductor)
+    conductor.startService()
+    [instance] = world.launch(hint=False)
+    world.run(40)
+    assert world.state(instance) is State.RUNNING
