@@ -1,4 +1,4 @@
-"""What a launch cannot beat on this machine: a bare twisted.web POST, a bare durable commit. Run beside the thing itself."""
+"""What a launch cannot beat on this machine: a bare twisted.web POST, a bare durable commit. Run beside the launch."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def bare_post() -> Iterator[int]:
 
 
 def sqlite_commits(seconds: float = 2.0) -> float:
-    """Durable single-row transactions per second, one connection: WAL, synchronous=FULL, as the cell database has it."""
+    """Durable single-row transactions per second, one connection: WAL, synchronous=FULL, as the cell database has."""
     with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_DIRECTORY", ".")) as directory:
         connection = sqlite3.connect(Path(directory) / "floor.db", isolation_level=None)
         connection.execute("PRAGMA journal_mode=WAL")

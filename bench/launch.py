@@ -3,9 +3,9 @@
 
     .venv/bin/python bench/launch.py [--seconds 6] [--concurrency 1 32] [--bulk 500]
 
-Prints, per concurrency: RunInstances accepted per second (each durable before its 200), and pending to running per second;
-beside them, in the same run and with the same client, the floor: a bare twisted.web POST and a bare durable commit. Quote
-the ratios: absolute figures mean nothing on shared machines. Peak memory is the cloud process's own high-water mark.
+Prints, per concurrency: RunInstances accepted per second (each durable before its 200), and pending to running per
+second; beside them, in the same run and with the same client, the floor: a bare twisted.web POST and a bare durable
+commit. Quote the ratios: absolute figures mean nothing on shared machines. Peak memory is the cloud process's own.
 """
 
 from __future__ import annotations
@@ -133,7 +133,8 @@ def measure(client: Callable[[], Client], image: str, workers: int, seconds: flo
 
     def make() -> Callable[[], None]:
         mine = client()
-        return lambda: mine.call("RunInstances", ImageId=image, InstanceType="t3.nano", MinCount="1", MaxCount="1") and None
+        one = {"ImageId": image, "InstanceType": "t3.nano", "MinCount": "1", "MaxCount": "1"}
+        return lambda: mine.call("RunInstances", **one) and None
 
     began = time.monotonic()
     accepted = hammer(workers, seconds, make)

@@ -22,9 +22,9 @@ class Code(Enum):
     BAD_VALUE = "bad-value"
     BAD_COMBINATION = "bad-combination"
     BAD_REQUEST = "bad-request"
-    BAD_PAGE_TOKEN = "bad-page-token"
+    BAD_PAGE_TOKEN = "bad-page-token"  # noqa: S105
     DRY_RUN = "dry-run"
-    TOKEN_MISMATCH = "token-mismatch"
+    TOKEN_MISMATCH = "token-mismatch"  # noqa: S105
     THROTTLED = "throttled"
     UNAVAILABLE = "unavailable"
     INTERNAL = "internal"

@@ -29,12 +29,12 @@ RANKS = {
     "cloudcore.auth": 4,
     "cloudcore.api": 5, "cloudcore.conductor": 5, "cloudcore.scheduler": 5, "cloudcore.network": 5,
     "cloudcore.compute": 5, "cloudcore.volume": 5, "cloudcore.images": 5, "cloudcore.metadata": 5, "objectstore": 5,
-    "cloudcore.daemon": 6, "cloudcore.cli": 6, "cloudcore.simulation": 6,
+    "cloudcore.daemon": 6, "cloudcore.cli": 6,
 }  # fmt: skip
 SERVICES, ROOTS = 5, 6  # services speak with one another through rpc alone; only composition roots meet everything
 DASHBOARD = ("dashboard", "cloudcore.signing", "cloudcore.config", "cloudcore.errors")
 STORE_USERS = ("cloudcore.store", "cloudcore.auth", "cloudcore.api", "cloudcore.conductor", "cloudcore.scheduler",
-               "cloudcore.daemon", "cloudcore.cli", "cloudcore.simulation")  # nothing that runs beside guests
+               "cloudcore.daemon", "cloudcore.cli")  # nothing that runs beside guests
 
 # Who may import what does harm elsewhere.
 ONLY_IN = {

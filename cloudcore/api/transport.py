@@ -86,8 +86,8 @@ class ApiRequest(http.Request):
         if not self.channel.persistent:
             headers.setRawHeaders(b"connection", [b"close"])
         if self.method != b"HEAD":
-            self.write(reply.document)  # type: ignore[no-untyped-call]
-        self.finish()  # type: ignore[no-untyped-call]
+            self.write(reply.document)
+        self.finish()
 
     def _failed(self, failure: Failure) -> None:
         """Only what `respond` does not answer itself: cancellation, or a connection that is gone."""
@@ -104,14 +104,14 @@ class ApiChannel(http.HTTPChannel):
 
     def connectionMade(self) -> None:
         self.factory.channels.add(self)
-        super().connectionMade()  # type: ignore[no-untyped-call]
+        super().connectionMade()
         if len(self.factory.channels) > CONNECTIONS:
             transport: Any = self.transport
             transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.factory.channels.discard(self)
-        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+        super().connectionLost(reason)
 
     def lineLengthExceeded(self, line: bytes) -> None:
         transport: Any = self.transport
@@ -122,7 +122,7 @@ class ApiChannel(http.HTTPChannel):
         """Closes now, or after the answer that is under way."""
         self.persistent = False
         if not self.requests:
-            self.loseConnection()  # type: ignore[no-untyped-call]
+            self.loseConnection()
 
 
 class ApiFactory(http.HTTPFactory):

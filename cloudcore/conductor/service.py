@@ -67,12 +67,12 @@ class Conductor(Service):
 
     def startService(self) -> Deferred[None]:
         """Fires once hints, facts and heartbeats can arrive."""
-        super().startService()  # type: ignore[no-untyped-call]
+        super().startService()
         self._worker.start()
         return Deferred.fromCoroutine(self._serve())
 
     def stopService(self) -> Deferred[None]:
-        super().stopService()  # type: ignore[no-untyped-call]
+        super().stopService()
         if self._gathering is not None and self._gathering.active():
             self._gathering.cancel()
         for task in list(self._tasks):

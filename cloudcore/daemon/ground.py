@@ -90,7 +90,7 @@ async def objects_of(under: Ground, auth: AuthManager | None, endpoint: str = ""
     no database reads its key from the configuration."""
     images, store = under.config.images, under.config.objectstore
     if images.access_key:
-        access_key, secret = images.access_key, Path(images.secret_file).read_text().strip()
+        access_key, secret = images.access_key, await under.in_thread(secret_of, Path(images.secret_file))
     elif auth is not None:
         keys = await auth.access_keys(IMAGE_FETCHER)
         access_key, secret = keys[0].id, keys[0].secret.reveal()
@@ -100,6 +100,13 @@ async def objects_of(under: Ground, auth: AuthManager | None, endpoint: str = ""
     where = images.endpoint or endpoint or f"http://{store.listen}:{store.port}"
     signer = Signer(access_key, secret, under.config.cloud.region, "s3")
     return ObjectStore(under.reactor, where, signer, under.in_thread)
+
+
+def secret_of(path: Path) -> str:
+    """Refuses a file that others may read (S51)."""
+    if path.stat().st_mode & 0o077:
+        raise CloudError(Code.CONFIGURATION, f"[images] secret_file {path} is open to others: chmod 0600 {path}")
+    return path.read_text().strip()
 
 
 class Served(Service):

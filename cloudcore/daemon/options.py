@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from twisted.internet import reactor
-from twisted.python.usage import UsageError
 from twisted.python.usage import Options as UsageOptions
+from twisted.python.usage import UsageError
 
 from cloudcore.config.loading import BadConfiguration, load
 from cloudcore.config.places import configuration_file

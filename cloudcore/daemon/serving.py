@@ -12,7 +12,7 @@ import socket
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import LoopingCall, deferLater
@@ -34,8 +34,9 @@ class Door(Service):
 
     @property
     def port(self) -> int:
-        assert self._listening is not None, "the door is not open"
-        return int(self._listening.getHost().port)
+        if self._listening is None:
+            raise RuntimeError("the door is not open")
+        return int(self._listening.getHost().port)  # type: ignore[attr-defined]  # of an IPv4Address or IPv6Address
 
     def open(self) -> None:
         """Raises CloudError(PORT_TAKEN)."""
@@ -79,7 +80,7 @@ class Door(Service):
     async def _drain(self) -> None:
         if self._listening is None:
             return
-        await self._listening.stopListening()
+        await maybeDeferred(self._listening.stopListening)
         end = self._reactor.seconds() + PATIENCE
         while (left := [channel for channel in self._channels if connected(channel)]) and self._reactor.seconds() < end:
             for channel in left:

@@ -85,7 +85,7 @@ class HostImageCache:
             _compare(digest, source)
             await self._in_thread(lambda: _settle(descriptor, Path(name), path))
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            Path(name).unlink(missing_ok=True)  # noqa: ASYNC240  # one call, on a local disk
             raise
         finally:
             os.close(descriptor)

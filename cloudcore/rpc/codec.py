@@ -127,7 +127,7 @@ def coder(kind: Any) -> Coder:
     except TypeError:  # unhashable: an annotation that is no type
         raise Undeclarable(f"{kind!r} cannot travel") from None
     if found is None:
-        found = _coders[kind] = _dataclass(kind) if is_dataclass(kind) else _compile(kind)
+        found = _coders[kind] = _dataclass(kind) if isinstance(kind, type) and is_dataclass(kind) else _compile(kind)
     return found
 
 
@@ -176,7 +176,7 @@ def _plain(value: Any, path: str) -> Any:
     raise Malformed(f"{path}: {type(value).__name__} is not plain JSON")
 
 
-def _scalar(kind: type) -> Coder:
+def _scalar(kind: Any) -> Coder:
     """bool is not an int here, and an int is welcome where a float is declared."""
     name = kind.__name__
 
@@ -351,7 +351,7 @@ def schema(kind: Any, seen: tuple[Any, ...] = ()) -> Any:
 def _resolve(found: Any, seen: tuple[Any, ...]) -> Any:
     if isinstance(found, list):
         return [_resolve(each, seen) for each in found]
-    if not is_dataclass(found):
+    if not (isinstance(found, type) and is_dataclass(found)):
         return found
     if found in seen:
         return found.__name__

@@ -42,7 +42,7 @@ class Scheduler(Service):
 
     def startService(self) -> Deferred[None]:
         """Fires once questions can arrive."""
-        super().startService()  # type: ignore[no-untyped-call]
+        super().startService()
         self._started = self._clock.seconds()
         self._loader = LoopingCall(self._read_completely)
         self._loader.clock = self._clock
@@ -50,7 +50,7 @@ class Scheduler(Service):
         return Deferred.fromCoroutine(self._serve())
 
     def stopService(self) -> None:
-        super().stopService()  # type: ignore[no-untyped-call]
+        super().stopService()
         if self._loader and self._loader.running:
             self._loader.stop()
 

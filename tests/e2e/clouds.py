@@ -54,11 +54,13 @@ class Cloud:
     environment: dict[str, str]
     exports: dict[str, str] = field(default_factory=dict)
 
-    def run(self, *arguments: str, check: bool = True, timeout: float = 180, **extra: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, check: bool = True, timeout: float = 180,
+            **extra: str) -> subprocess.CompletedProcess[str]:  # fmt: skip
         argv = [*COMMAND, *arguments, "--state", str(self.state)]
         done = subprocess.run(argv, env=self.environment | extra, cwd=ROOT, capture_output=True, text=True,
                               timeout=timeout, stdin=subprocess.DEVNULL)  # fmt: skip
-        assert not check or done.returncode == 0, f"{argv}: {done.returncode}\n{done.stdout}\n{done.stderr}\n{self.log()}"
+        words = f"{argv}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert not check or done.returncode == 0, f"{words}\n{self.log()}"
         return done
 
     def up(self, driver: str, *more: str, **extra: str) -> None:

@@ -74,7 +74,8 @@ def reaches(address: str, port: int, timeout: float = 1.5) -> bool:
 
 def ssh(address: str, key: Path, command: str) -> str:
     argv = ["ssh", "-i", str(key), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
-            "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "LogLevel=ERROR", f"root@{address}", command]  # fmt: skip
+            "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "LogLevel=ERROR",
+            f"root@{address}", command]  # fmt: skip
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL,
                           env={"PATH": os.environ["PATH"], "HOME": str(key.parent)})  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""What a host still holds of an instance: looked for by its names wherever any could be, not where we would expect it."""
+"""What a host still holds of an instance: looked for by its names wherever any could be, not where we expect it."""
 
 from __future__ import annotations
 
@@ -20,9 +20,13 @@ def of(instances: Iterable[str], state: Path, table: str) -> list[str]:
     for instance in instances:
         tap, mac = tap_name(instance), mac_address(instance)
         places = {
-            "tap": tap in taps, "nft": tap in rules or instance in rules or mac in rules, "process": instance in processes,
-            "lease": mac in leases, "domain": instance in domains, "directory": (state / "instances" / instance).exists(),
-        }  # fmt: skip
+            "tap": tap in taps,
+            "nft": tap in rules or instance in rules or mac in rules,
+            "process": instance in processes,
+            "lease": mac in leases,
+            "domain": instance in domains,
+            "directory": (state / "instances" / instance).exists(),
+        }
         found += [f"{instance}: {name}" for name, present in places.items() if present]
     return found
 

@@ -1,6 +1,6 @@
-"""SIGKILL the all-in-one at each registered failpoint of RunInstances and of TerminateInstances (and of the stops and group
-changes between them); start it again: every accepted request still ends in its terminal state, and nothing is left over
-(I1, I2, I6, I9; simulated driver)."""
+"""SIGKILL the all-in-one at each registered failpoint of RunInstances and of TerminateInstances (and of the stops and
+group changes between them); start it again: every accepted request still ends in its terminal state, and nothing is
+left over (I1, I2, I6, I9; simulated driver)."""
 
 from __future__ import annotations
 
@@ -88,8 +88,9 @@ def wait(cloud: Cloud, holds: Any, what: str) -> None:
         assert time.monotonic() < end, f"neither {what} nor killed: {states(cloud)}"
 
 
-def work(cloud: Cloud, orders: list[dict[str, Any]], accepted: dict[str, list[str]]) -> None:
-    """Everything that passes failpoints. `accepted` keeps what was answered, by client token; raises Gone."""
+def work(cloud: Cloud, orders: list[dict[str, Any]], accepted: dict[str, list[str]], port: int) -> None:
+    """Everything that passes failpoints. `accepted` keeps what was answered, by client token; raises Gone. `port` is
+    of a rule that no earlier case may have left behind."""
     ec2 = cloud.client("ec2")
     group = call(ec2.describe_security_groups, GroupNames=["default"])["SecurityGroups"][0]["GroupId"]
     for order in orders:
@@ -97,7 +98,7 @@ def work(cloud: Cloud, orders: list[dict[str, Any]], accepted: dict[str, list[st
         accepted[order["ClientToken"]] = [one["InstanceId"] for one in answer["Instances"]]
     ids = [one for made in accepted.values() for one in made]
     wait(cloud, lambda: all(states(cloud)[one] in AT_REST for one in ids), "launched")
-    rule = {"GroupId": group, "IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "CidrIp": "0.0.0.0/0"}
+    rule = {"GroupId": group, "IpProtocol": "tcp", "FromPort": port, "ToPort": port, "CidrIp": "0.0.0.0/0"}
     call(ec2.authorize_security_group_ingress, **rule)
     call(ec2.revoke_security_group_ingress, **rule)
     first = accepted[orders[0]["ClientToken"]][0]
@@ -118,7 +119,7 @@ def test_every_accepted_request_survives_a_kill_at(cloud: Cloud, failpoint: str)
     accepted: dict[str, list[str]] = {}
     armed(cloud).write_text(failpoint)
     with pytest.raises(Gone):
-        work(cloud, [small, large], accepted)
+        work(cloud, [small, large], accepted, 1000 + FAILPOINTS.index(failpoint))
     armed(cloud).unlink()
     until(lambda: gone(cloud), "the process is no more", 10)
 

@@ -33,7 +33,8 @@ class Daemons:
 
     def start(self, name: str) -> None:
         argv = [str(Path(sys.executable).with_name("twistd")), "--nodaemon", "--pidfile=",
-                "--logger=cloudcore.daemon.json_log.observer", f"cloudcore-{name}", "--state", str(self.cloud.state)]  # fmt: skip
+                "--logger=cloudcore.daemon.json_log.observer", f"cloudcore-{name}",
+                "--state", str(self.cloud.state)]  # fmt: skip
         with (self.logs / name).open("ab") as log:
             self.running[name] = subprocess.Popen(argv, env=self.cloud.environment, cwd=ROOT, stdin=subprocess.DEVNULL,
                                                   stdout=log, stderr=log)  # fmt: skip

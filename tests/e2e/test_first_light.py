@@ -34,7 +34,7 @@ def left(cloud: Cloud, instances: list[str]) -> list[str]:
     with sqlite3.connect(f"file:{cloud.state / 'cloudcore.sqlite'}?mode=ro", uri=True) as books:
         rows = books.execute("SELECT instance FROM allocations UNION SELECT instance FROM addresses "
                              "WHERE instance IS NOT NULL").fetchall()  # fmt: skip
-    return remains.of(instances, cloud.state, table) + [f"row of {instance}" for instance, in rows if instance in instances]
+    return remains.of(instances, cloud.state, table) + [f"row of {one}" for one, in rows if one in instances]
 
 
 def test_the_main_job_by_plain_boto3(cloud: Cloud, tiny: Path, tmp_path: Path) -> None:
@@ -51,7 +51,8 @@ def test_ten_instances_at_once_have_ten_addresses(cloud: Cloud) -> None:
 def test_guests_outlive_the_control_plane_and_are_found_again(cloud: Cloud) -> None:
     ec2 = cloud.client("ec2")
     image = ec2.describe_images(Owners=["self"])["Images"][0]["ImageId"]
-    instance = ec2.run_instances(ImageId=image, InstanceType="t3.nano", MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
+    made = ec2.run_instances(ImageId=image, InstanceType="t3.nano", MinCount=1, MaxCount=1)["Instances"]
+    instance = made[0]["InstanceId"]
     main_job.wait_running(ec2, [instance])
     main_job.wait_for_words(ec2, instance, " login")
     cloud.kill()

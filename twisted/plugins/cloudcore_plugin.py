@@ -3,7 +3,8 @@
 from twisted.application.service import ServiceMaker
 
 api = ServiceMaker("cloudcore-api", "cloudcore.daemon.api", "EC2 front door", "cloudcore-api")
-conductor = ServiceMaker("cloudcore-conductor", "cloudcore.daemon.conductor", "intent to reality", "cloudcore-conductor")
+conductor = ServiceMaker("cloudcore-conductor", "cloudcore.daemon.conductor", "intent to reality",
+                         "cloudcore-conductor")  # fmt: skip
 scheduler = ServiceMaker("cloudcore-scheduler", "cloudcore.daemon.scheduler", "placement", "cloudcore-scheduler")
 network = ServiceMaker("cloudcore-network", "cloudcore.daemon.network", "a host's network agent", "cloudcore-network")
 compute = ServiceMaker("cloudcore-compute", "cloudcore.daemon.compute", "a host's compute agent", "cloudcore-compute")

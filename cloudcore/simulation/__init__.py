@@ -1,1 +1,0 @@
-"""The whole cloud in one process, on a simulated clock."""
