@@ -116,7 +116,7 @@ def first_light(cloud: Cloud, tiny: Path, directory: Path) -> str:
     assert reaches(address, 22)
 
     ec2.reboot_instances(InstanceIds=[instance])
-    wait_for_words(ec2, instance, "data boots=2")
+    assert "reboot: Power down" in wait_for_words(ec2, instance, "data boots=2"), "asked first, not reset"
     wait_for_words(ec2, instance, " login", times=2)
     assert describe(ec2, instance)["State"]["Name"] == "running"
 

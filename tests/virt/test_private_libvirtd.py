@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from twisted.internet import reactor
 from cloudcore.process.running import check
 from cloudcore.virt.libvirt_driver import trim_console
 from cloudcore.virt.private_libvirtd import PrivateLibvirtd
-from tests.virt.rigs import libvirt_rig, may_run_guests, name, until
+from tests.virt.rigs import libvirt_rig, may_run_guests, name, pause, until
 
 pytestmark = [
     pytest.mark.deadline(60),
@@ -114,17 +115,50 @@ async def test_a_killed_libvirtd_comes_back_and_its_guests_never_noticed(host, r
     await until(told)
 
 
-async def test_a_killed_guest_is_heard_of_at_once(host, rig):
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM])
+async def test_a_killed_guest_is_heard_of_at_once(host, rig, by):
+    """By SIGTERM, as when the machine shuts down, QEMU ends in order; still nobody inside wanted it."""
     instance = await rig.guest(3)
     heard = []
     rig.driver.watch(heard.append)
     (qemu,) = [pid for pid in processes(f"guest={instance}") if pid in below(host.pid())]
-    os.kill(qemu, signal.SIGKILL)
+    os.kill(qemu, by)
 
     async def told():
         return instance in heard and await rig.state(instance) == (1, False)
 
     await until(told)
+    (guest,) = [one for one in await rig.driver.guests() if one.instance == instance]
+    assert not guest.shut_down
+
+
+async def test_what_others_have_taken_of_the_disk_is_not_promised(rig):
+    await rig.guest(5)
+    free = shutil.disk_usage(rig.instances).free / 2**30
+    assert abs((await rig.driver.capacity()).disk_gib - free) <= 2, "one tiny guest is here"
+
+
+async def test_a_guest_that_does_not_reboot_is_reset(rig):
+    """The sector's guest halts and hears no power button."""
+    instance = await rig.guest(6)
+
+    async def boots():
+        return (await rig.driver.console(instance)).count(b"login")
+
+    async def first():
+        return await boots() == 1
+
+    async def second():
+        return await boots() == 2
+
+    await until(first)
+    await rig.driver.reboot(instance, 1.0)
+    assert await boots() == 1
+    await until(second)
+    await rig.driver.reboot(instance, 1.0)
+    await rig.driver.stop(instance, 0)
+    await pause(1.5)
+    assert await rig.state(instance) == (1, False)
 
 
 async def test_what_does_not_carry_our_mark_is_nobodys_business(host, rig):
