@@ -33,6 +33,7 @@ def option(*flags: str, **options: Any) -> Argument:
 STATE = option("--state", metavar="DIR", help="state directory (default: $CLOUDCORE_STATE, else ./var)")
 CONFIG = option("--config", metavar="FILE", help="configuration (default: DIR/cloudcore.toml)")
 JSON = option("--json", action="store_true", help="machine-readable output")
+DEBUG = option("--debug", action="store_true", help="show the traceback of what goes wrong")
 YES = option("--yes", action="store_true", help="do not ask")
 DRIVER = option("--driver", choices=("auto", "libvirt", "simulated"), help="hypervisor (default: as configured)")
 NAME = option("name", metavar="NAME")
@@ -145,4 +146,4 @@ COMMANDS: tuple[Command, ...] = (
     Command("config check", "configuration:check", "all mistakes at once", (JSON,)),
     Command("config show", "configuration:show", "every key as it counts, without secrets", (JSON,)),
 )  # fmt: skip
-EVERYWHERE = (STATE, CONFIG)
+EVERYWHERE = (STATE, CONFIG, DEBUG)

@@ -131,8 +131,7 @@ def modules(subject: Subject) -> Finding:
 def kvm(subject: Subject) -> Finding:
     """Proven by a guest: there are machines with a /dev/kvm under which nothing gets anywhere."""
     if not Path("/dev/kvm").exists():
-        return Finding("kvm", WARN, "no /dev/kvm: VMs run by emulation, about 10 times slower",
-                       "in a VM, enable nesting; else enable virtualisation in the firmware")
+        return Finding("kvm", WARN, *machine.emulation())
     if machine.missing_programs():
         return Finding("kvm", WARN, "/dev/kvm is there, but QEMU to test it is not", "make setup")
     try:
@@ -142,7 +141,7 @@ def kvm(subject: Subject) -> Finding:
     except CloudError as problem:
         return Finding("kvm", FAIL, problem.text, "make setup")
     if found != "kvm":
-        return Finding("kvm", WARN, "/dev/kvm is there, but its self-test lost to emulation: using emulation")
+        return Finding("kvm", WARN, *machine.emulation())
     return Finding("kvm", OK, "a test guest booted")
 
 

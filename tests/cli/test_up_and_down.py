@@ -34,7 +34,7 @@ def test_detached_it_returns_once_all_endpoints_answer_and_shows_the_card(state:
     done = pretend(*UP, state=state)
     assert done.code == 0, done.err
     assert "cloudcore is running." in done.out
-    assert f"everything else under {state}" in done.err
+    assert f"everything under {state}" in done.err
     urls = re.findall(r"http://127\.0\.0\.1:(\d+)\b", done.out)
     for port in urls:
         socket.create_connection(("127.0.0.1", int(port)), 1).close()
@@ -58,6 +58,7 @@ def test_the_first_start_makes_accounts_and_network_and_a_second_changes_nothing
     again = pretend(*UP, state=state)
     assert again.code == 0
     assert "This makes" not in again.err
+    assert f"state found in {state}: no instances, no images" in again.err
     assert (call("user", "list", state=state).out, call("key", "list", state=state).out) == before
     assert (state / "keys" / "default.pem").read_bytes() == private
 
@@ -123,12 +124,14 @@ def test_a_taken_port_is_an_error_before_anything_is_made(state: Path) -> None:
     assert done.code == 1
     assert f"port {port} is used by" in done.err
     assert f"CLOUDCORE_API__PORT={port + 1}" in done.err
-    assert not (state / "cloudcore.sqlite").exists()
+    assert not state.exists()
 
 
 def test_a_newer_state_and_a_wrong_configuration_are_refused_before_anything_runs(state: Path) -> None:
     wrong = pretend(*UP, state=state, CLOUDCORE_API__PRT="1")
     assert "unknown variable; did you mean 'CLOUDCORE_API__PORT'?" in wrong.err
+    assert not state.exists()
+    state.mkdir(mode=0o700)
     (state / "VERSION").write_text("99")
     done = pretend(*UP, state=state)
     assert done.code == 1
