@@ -27,7 +27,7 @@ PATIENCE = 30.0  # seconds until the head of an answer
 CONNECT = 10.0
 DOCUMENT = 2**20  # bytes of an answer that is no object
 PROBLEMS = {
-    403: (Code.NOT_AUTHORISED, "may not be read"),
+    403: (Code.NOT_AUTHORISED, "does not exist or may not be read"),  # the store does not tell us which
     404: (Code.RESOURCE_UNKNOWN, "does not exist"),
 }
 
