@@ -365,3 +365,9 @@ def test_two_requests_in_one_packet_are_answered_in_order(wire: Wire, bucket: st
     assert wire.reply().body == b"one"
 
 
+
+
+def test_s29_a_folded_header_is_refused(wire: Wire) -> None:
+    wire.send(rendered(signed(get(wire)), b"x-other: a\r\n b\r\n"))
+    assert wire.reply().status == 400
+    assert wire.at_end()
