@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
 MOST_VALUES = 200  # per filter, prescribed
+LONGEST = 1024  # characters of one value: no value that is compared is longer
 Matcher = Callable[[Iterable[str]], bool]
 
 
@@ -22,7 +23,7 @@ def matches(pattern: str, value: str) -> bool:
     return _glob(_tokens(pattern), value)
 
 
-@lru_cache(4096)
+@lru_cache(1024)  # patterns of at most LONGEST characters: 10 MB when all are as long
 def _tokens(pattern: str) -> tuple[str | None, ...]:
     """Each token is a literal character, '' for any one character, or None for any run."""
     out: list[str | None] = []
