@@ -65,8 +65,13 @@ def cut(pieces: Sequence[Piece], offset: int, count: int) -> list[Extent]:
 
 
 class Wire(Protocol):
+    """`takes_bytes`: what is sent are the bytes of the view, not those of the file."""
+
+    takes_bytes: bool
+
     def send(self, descriptor: int, offset: int, view: memoryview) -> Deferred[None]:
-        """Send len(view) bytes of the file from offset; `view` holds the same bytes. Fails when the peer is gone."""
+        """Send len(view) bytes of the file from offset; for who takes bytes, `view` holds them. Fails when the peer is
+        gone."""
 
     def lost(self) -> None: ...
 
@@ -84,10 +89,19 @@ async def send_body(body: FileBody, blobs: BlobDirectory, wire: Wire) -> None:
 async def _send_extent(descriptor: int, extent: Extent, blobs: BlobDirectory, wire: Wire) -> None:
     end = extent.offset + extent.count
     numbers = range(extent.offset // MIB, -(-end // MIB))
-    buffers = [blobs.borrow(), blobs.borrow()]
+    buffers = [blobs.borrow(), blobs.borrow()] if wire.takes_bytes else []
+
+    async def checked(number: int) -> memoryview:
+        """Its buffer is given back at once where only the check is wanted: a peer that takes nothing holds no memory."""
+        buffer = buffers[number % 2] if buffers else blobs.borrow()
+        try:
+            return await blobs.in_thread(read_checked, descriptor, extent.piece, number, buffer)
+        finally:
+            if not buffers:
+                blobs.give_back(buffer)
 
     def check(number: int) -> Deferred[memoryview]:
-        return blobs.in_thread(read_checked, descriptor, extent.piece, number, buffers[number % 2])
+        return Deferred.fromCoroutine(checked(number))
 
     ahead: Deferred[Any] | None = check(numbers[0])
     try:
@@ -108,6 +122,8 @@ async def _send_extent(descriptor: int, extent: Extent, blobs: BlobDirectory, wi
 
 class SendFile:
     """os.sendfile over plain TCP."""
+
+    takes_bytes = False
 
     def __init__(self, transport: Any, progress: Callable[[], None]) -> None:
         self._transport, self._socket, self._progress = transport, transport.getHandle().fileno(), progress
@@ -162,6 +178,8 @@ class SendFile:
 @implementer(IPushProducer)
 class Push:
     """Writes through `consumer` until it is told to pause; call `close` after the last byte."""
+
+    takes_bytes = True
 
     def __init__(self, consumer: Any, progress: Callable[[], None]) -> None:
         self._consumer, self._view, self._paused, self._lost = consumer, memoryview(b""), False, False
