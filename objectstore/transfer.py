@@ -92,7 +92,7 @@ async def _send_extent(descriptor: int, extent: Extent, blobs: BlobDirectory, wi
     buffers = [blobs.borrow(), blobs.borrow()] if wire.takes_bytes else []
 
     async def checked(number: int) -> memoryview:
-        """Its buffer is given back at once where only the check is wanted: a peer that takes nothing holds no memory."""
+        """Where only the check is wanted the buffer is given back at once: a peer that takes nothing holds none."""
         buffer = buffers[number % 2] if buffers else blobs.borrow()
         try:
             return await blobs.in_thread(read_checked, descriptor, extent.piece, number, buffer)

@@ -57,7 +57,7 @@ class Cloud:
     page_secret: bytes
     region: str = "us-east-2"
     zones: tuple[str, ...] = ("us-east-2a",)
-    endpoint: str = "localhost"  # what DescribeRegions answers
+    endpoint: Callable[[], str] = lambda: "localhost"  # what DescribeRegions answers; the port may be chosen late
     cidr: str = "10.0.0.0/16"  # of the network that guests are on
     aliases: Collection[str] = ()
     limits: Mapping[str, int] = field(default_factory=lambda: LIMITS)
