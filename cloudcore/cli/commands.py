@@ -6,6 +6,7 @@ when its command runs: `cloudcore env` must not pay for the hypervisor. A test i
 
 from __future__ import annotations
 
+from argparse import SUPPRESS
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +58,7 @@ COMMANDS: tuple[Command, ...] = (
         option("--detach", action="store_true", help="return once all endpoints answer"),
         option("--no-first-instance", action="store_true", help="neither build an image nor launch an instance"),
         option("--timeout", type=float, default=120.0, metavar="SECONDS", help="how long --detach waits (default 120)"),
-        option("--in-background", action="store_true", help="what --detach starts; not for people"),
+        option("--in-background", action="store_true", help=SUPPRESS),
     )),
     Command("down", "stopping:down", "stop the cloud; guests keep running unless told otherwise", (
         option("--instances", choices=("stop", "keep"), default="keep", help="power guests off too (default: keep)"),

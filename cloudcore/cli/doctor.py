@@ -48,9 +48,9 @@ Check = Callable[[Subject], Finding]
 
 
 def run(options: Any, console: Console) -> int:
-    config = state.configuration(options)
+    read, config = configuration(options)
     driver = machine.recorded(options.state) or config.compute.driver
-    findings = list(examined(Subject(config, options.state, driver == "simulated")))
+    findings = [read, *examined(Subject(config, options.state, driver == "simulated"))]
     if options.json:
         console.json([asdict(finding) for finding in findings])
     else:
@@ -58,6 +58,14 @@ def run(options: Any, console: Console) -> int:
             console.line(f"{finding.result:<5} {finding.check:<14} {finding.says}"
                          + (f"   fix: {finding.fix}" if finding.fix else ""))
     return FAILED if any(finding.result == FAIL for finding in findings) else DONE
+
+
+def configuration(options: Any) -> tuple[Finding, Config]:
+    """With the defaults where it is wrong, so that the rest is examined all the same."""
+    try:
+        return Finding("configuration", OK, "no mistakes"), state.configuration(options)
+    except CloudError as problem:
+        return Finding("configuration", FAIL, problem.text), Config()
 
 
 def examined(subject: Subject) -> Iterator[Finding]:

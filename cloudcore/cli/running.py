@@ -75,10 +75,14 @@ def announce(console: Console, config: Config, directory: Path) -> None:
 
 
 def check_space(directory: Path) -> None:
-    stat = os.statvfs(next(place for place in (directory, *directory.parents) if place.exists()))
+    place = next(place for place in (directory, *directory.parents) if place.exists())
+    if not os.access(place, os.W_OK | os.X_OK):
+        text = f"the state directory {directory} cannot be made: {place} is not writable"
+        raise CloudError(Code.STATE_DIRECTORY, text)
+    stat = os.statvfs(place)
     free = stat.f_bavail * stat.f_frsize
     if free < LEAST_FREE:
-        raise Refusal(Code.STATE_DIRECTORY, f"{free / (1 << 30):.1f} GiB free under {directory}, 1 GiB needed",
+        raise Refusal(Code.STATE_DIRECTORY, f"{free >> 20} MiB free under {directory}, 1 GiB needed",
                       "--state DIR on a larger disk    or: make run STATE=DIR", status=FAILED)
 
 
@@ -130,7 +134,7 @@ def stopping(console: Console, options: Any, opened: database.Open,
     async def stop() -> None:
         began = time.monotonic()
         if not options.in_background:
-            signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # once more: at once; the next start recovers
+            signal.signal(signal.SIGINT, at_once)
             console.note("\nStopping cloudcore …")
         left = ""
         try:
@@ -146,6 +150,12 @@ def stopping(console: Console, options: Any, opened: database.Open,
             console.note("Start again: make run     Stop everything: make down     Delete everything: make clean")
 
     return lambda: Deferred.fromCoroutine(stop())
+
+
+def at_once(*_: object) -> None:
+    """A second Ctrl-C. No `print`: the signal may have come amid one."""
+    os.write(2, b"\nStopped at once; the next start recovers.\n")
+    os._exit(130)
 
 
 def arrival(clock: Any, options: Any, console: Console, setting: first.Setting, began: float) -> None:
@@ -179,6 +189,7 @@ def detached(options: Any, console: Console, config: Config, began: float) -> in
     if (running := state.holder(options.state)) is not None:
         raise Refusal(Code.IN_USE, f"this cloud is running already (process {running.pid})",
                       "cloudcore status    or: cloudcore down")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that `end` sees to the child
     output = options.state / "log" / "up.log"
     with os.fdopen(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out, \
             step("daemons", console.err) as shown:

@@ -1,7 +1,8 @@
 """A cloud that is only its doors, for tests of `up` and `down`: `python pretend.py up --state DIR ...`.
 
 What the composition root does for real is replaced by two HTTP ports that say they are well; everything else is the
-command line itself. PRETEND=broken fails to start, PRETEND=deaf never listens, PRETEND=slow never ends starting.
+command line itself. PRETEND=broken fails to start, PRETEND=deaf never listens, PRETEND=slow never ends starting,
+PRETEND=stubborn never ends stopping.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ class Doors:
         self._ports = ports
 
     def stop(self) -> Deferred[Any]:
+        if os.environ.get("PRETEND") == "stubborn":
+            return Deferred()
         return gatherResults([port.stopListening() for port in self._ports])
 
 

@@ -156,6 +156,26 @@ def test_in_the_foreground_it_runs_until_interrupted_and_ends_well(state: Path) 
     assert holder(state) is None
 
 
+def test_a_second_interrupt_ends_it_at_once_and_says_so(state: Path) -> None:
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "PRETEND": "stubborn",
+               "CLOUDCORE_API__PORT": "0", "CLOUDCORE_OBJECTSTORE__PORT": "0"}
+    up = ("up", "--driver", "simulated", "--no-first-instance", "--state", str(state))
+    command = [sys.executable, str(PRETEND), *up]
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        while "Ctrl-C stops cloudcore" not in process.stdout.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        while "Stopping cloudcore" not in process.stderr.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "Stopped at once; the next start recovers." in err
+    assert holder(state) is None
+
+
 def test_interrupted_while_it_starts_it_ends_at_once(state: Path) -> None:
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "PRETEND": "slow",
                "CLOUDCORE_API__PORT": "0", "CLOUDCORE_OBJECTSTORE__PORT": "0"}
@@ -170,6 +190,19 @@ def test_interrupted_while_it_starts_it_ends_at_once(state: Path) -> None:
         finally:
             process.kill()
     assert process.returncode == 0, err
+    assert holder(state) is None
+
+
+def test_a_detached_start_that_is_killed_takes_its_child_along(state: Path) -> None:
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "PRETEND": "deaf",
+               "CLOUDCORE_API__PORT": "0", "CLOUDCORE_OBJECTSTORE__PORT": "0"}
+    with subprocess.Popen([sys.executable, str(PRETEND), *UP, "--state", str(state)], env=environ,
+                          stderr=subprocess.DEVNULL) as process:
+        end = time.monotonic() + 20
+        while holder(state) is None and time.monotonic() < end:
+            time.sleep(0.05)
+        process.terminate()
+        assert process.wait(25) == 128 + signal.SIGTERM
     assert holder(state) is None
 
 
