@@ -69,9 +69,9 @@ class Wire(Protocol):
 
     takes_bytes: bool
 
-    def send(self, descriptor: int, offset: int, view: memoryview) -> Deferred[None]:
-        """Send len(view) bytes of the file from offset; for who takes bytes, `view` holds them. Fails when the peer is
-        gone."""
+    def send(self, descriptor: int, offset: int, count: int, view: memoryview) -> Deferred[None]:
+        """Send `count` bytes of the file from offset; `view` holds them for who takes bytes, and nothing for others.
+        Fails when the peer is gone."""
 
     def lost(self) -> None: ...
 
@@ -91,17 +91,10 @@ async def _send_extent(descriptor: int, extent: Extent, blobs: BlobDirectory, wi
     numbers = range(extent.offset // MIB, -(-end // MIB))
     buffers = [blobs.borrow(), blobs.borrow()] if wire.takes_bytes else []
 
-    async def checked(number: int) -> memoryview:
-        """Where only the check is wanted the buffer is given back at once: a peer that takes nothing holds none."""
-        buffer = buffers[number % 2] if buffers else blobs.borrow()
-        try:
-            return await blobs.in_thread(read_checked, descriptor, extent.piece, number, buffer)
-        finally:
-            if not buffers:
-                blobs.give_back(buffer)
-
     def check(number: int) -> Deferred[memoryview]:
-        return Deferred.fromCoroutine(checked(number))
+        if buffers:
+            return blobs.in_thread(read_checked, descriptor, extent.piece, number, buffers[number % 2])
+        return blobs.in_thread(only_checked, blobs, descriptor, extent.piece, number)
 
     ahead: Deferred[Any] | None = check(numbers[0])
     try:
@@ -112,12 +105,22 @@ async def _send_extent(descriptor: int, extent: Extent, blobs: BlobDirectory, wi
             stop = min(end, (number + 1) * MIB)
             if number != numbers[-1]:
                 ahead = check(number + 1)
-            await wire.send(descriptor, start, view[start - number * MIB : stop - number * MIB])
+            await wire.send(descriptor, start, stop - start, view[start - number * MIB : stop - number * MIB])
     finally:
         if ahead is not None:  # a thread still reads from the descriptor, which the caller is about to close
             await ahead.addErrback(lambda _: None)
         for buffer in buffers:
             blobs.give_back(buffer)
+
+
+def only_checked(blobs: BlobDirectory, descriptor: int, piece: Piece, number: int) -> memoryview:
+    """In a thread: no more buffers than threads, and none for a peer that takes nothing."""
+    buffer = blobs.borrow()
+    try:
+        read_checked(descriptor, piece, number, buffer)
+    finally:
+        blobs.give_back(buffer)
+    return memoryview(b"")
 
 
 class SendFile:
@@ -131,10 +134,10 @@ class SendFile:
         self._done: Deferred[None] | None = None
         self._lost = False
 
-    def send(self, descriptor: int, offset: int, view: memoryview) -> Deferred[None]:
+    def send(self, descriptor: int, offset: int, count: int, view: memoryview) -> Deferred[None]:
         done: Deferred[None] = Deferred()
         self._done = done
-        self._descriptor, self._offset, self._left = descriptor, offset, len(view)
+        self._descriptor, self._offset, self._left = descriptor, offset, count
         if self._lost:
             self.lost()
         else:
@@ -187,7 +190,7 @@ class Push:
         self._done: Deferred[None] | None = None
         consumer.registerProducer(self, True)
 
-    def send(self, descriptor: int, offset: int, view: memoryview) -> Deferred[None]:
+    def send(self, descriptor: int, offset: int, count: int, view: memoryview) -> Deferred[None]:
         done: Deferred[None] = Deferred()
         self._view, self._done = view, done
         if self._lost:

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 Answer = Mapping[str, Any] | None
 Begin = Callable[[], Coroutine[Any, Any, Answer]]
-SLOW = 10.0  # seconds; no client gives up sooner
+SLOW = 1.0  # seconds; hardly a client gives up sooner
 LONGEST = 900.0  # seconds that one is remembered at most
 
 

@@ -36,10 +36,12 @@ class Stalled:
     def __init__(self, takes_bytes: bool) -> None:
         self.takes_bytes = takes_bytes
         self.sent: list[int] = []
+        self.held: list[memoryview] = []
         self.waiting: Deferred[None] | None = None
 
-    def send(self, descriptor: int, offset: int, view: memoryview) -> Deferred[None]:
-        self.sent.append(len(view))
+    def send(self, descriptor: int, offset: int, count: int, view: memoryview) -> Deferred[None]:
+        self.sent.append(count)
+        self.held.append(view)
         self.waiting = Deferred()
         return self.waiting
 
@@ -63,6 +65,7 @@ def test_s33_a_reader_that_takes_nothing_holds_no_more_than_its_wire_needs(
     wire = Stalled(wire_class.takes_bytes)
     done = Deferred.fromCoroutine(send_body(body, blobs, wire))
     assert blobs.lent == held
+    assert sum(map(len, wire.held)) == (MIB - 10 if held else 0)
     for _ in range(3):
         wire.go_on()
     assert done.called and blobs.lent == 0
