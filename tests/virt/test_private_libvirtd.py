@@ -132,6 +132,16 @@ async def test_a_killed_guest_is_heard_of_at_once(host, rig, by):
     assert not guest.shut_down
 
 
+async def test_a_guest_that_hangs_is_powered_off_in_time(host, rig):
+    instance = await rig.guest(7)
+    (qemu,) = [pid for pid in processes(f"guest={instance}") if pid in below(host.pid())]
+    os.kill(qemu, signal.SIGSTOP)
+    await rig.driver.stop(instance, 1.0)
+    assert await rig.state(instance) == (1, False)
+    await pause(0.5)
+    assert rig.driver._calls.stuck == 0, "its thread is free again"
+
+
 async def test_what_others_have_taken_of_the_disk_is_not_promised(rig):
     await rig.guest(5)
     free = shutil.disk_usage(rig.instances).free / 2**30
