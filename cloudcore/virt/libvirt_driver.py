@@ -133,8 +133,8 @@ class LibvirtDriver:
         await self._calls.call(lambda connection: connection.defineXML(text))
 
     async def _stop(self, instance: str, patience: float) -> None:
-        """A QEMU that hangs takes no button and ties up the thread that presses it: it is pressed once and waited for as
-        any other, for killing it needs no answer."""
+        """A QEMU that hangs takes no button and ties up the thread that presses it: it is pressed once and waited for
+        like any other, for killing it needs no answer."""
         began = next_press = self._reactor.seconds()
         while (now := self._reactor.seconds()) < began + patience:
             press = now >= next_press
