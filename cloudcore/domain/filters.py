@@ -70,7 +70,7 @@ def _run(characters: list[str | None]) -> _Run:
 
 
 def _glob(runs: Sequence[_Run], value: str) -> bool:
-    """The first and the last run stand at the ends; each in between where it first can: that leaves most to the rest."""
+    """The first and the last run stand at the ends; each in between where it first can, to leave most to the rest."""
     first, last = runs[0], runs[-1]
     if len(runs) == 1:
         return len(value) == first.length and first.stands(value, 0)
