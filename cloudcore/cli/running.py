@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
@@ -42,7 +42,7 @@ class Running(Protocol):
         """Ends the daemons in order; guests go on."""
 
 
-Start = Callable[[Any, Config, Path], Awaitable[Running]]
+Start = Callable[[Any, Config, Path], Coroutine[Any, Any, Running]]
 
 
 def up(options: Any, console: Console, start: Start) -> int:
@@ -68,6 +68,7 @@ def announce(console: Console, config: Config, directory: Path) -> None:
     if config.compute.driver == "libvirt":
         console.note(f"  bridge {config.network.bridge} ({config.network.cidr}, NAT) with DHCP, nftables tables named "
                      f"{config.network.table}")
+        console.note("  while it is there: IPv4 forwarding, 169.254.169.254 on lo, the kernel module br_netfilter")
         console.note("  a private libvirtd and the guests you launch; no service is enabled, nothing goes to /etc")
         rest = "everything else"
     console.note(f"  {rest} under {directory}")
@@ -115,7 +116,7 @@ async def serve(clock: Any, options: Any, console: Console, config: Config, star
     if not options.in_background:
         await tell_found(opened, options, console)
     with nullcontext(Step("", console.err)) if options.in_background else step("daemons", console.err) as shown:
-        running = await start(clock, config, options.state)
+        running = await started(clock, start(clock, config, options.state))
         shown.result = " ".join(doors(options.state))
     clock.addSystemEventTrigger("before", "shutdown", stopping(console, options, opened, running))
     if not options.in_background:
@@ -125,6 +126,37 @@ async def serve(clock: Any, options: Any, console: Console, config: Config, star
         arrival(clock, options, console, setting, began)
     await Deferred()
     return DONE
+
+
+async def started(clock: Any, start: Coroutine[Any, Any, Running]) -> Running:
+    """Waits for it; when the reactor ends first it is cancelled, so that what it has begun ends too: a thread pool left
+    behind would keep the process for ever."""
+    under_way: Deferred[Running] = Deferred.fromCoroutine(start)
+    ended: Deferred[None] = Deferred()
+    interrupted = False
+
+    def tell_ended(result: Any) -> Any:
+        ended.callback(None)
+        return result
+
+    under_way.addBoth(tell_ended)
+
+    def give_up() -> Deferred[None]:
+        nonlocal interrupted
+        interrupted = True
+        signal.signal(signal.SIGINT, at_once)
+        under_way.cancel()
+        return ended
+
+    trigger = clock.addSystemEventTrigger("before", "shutdown", give_up)
+    try:
+        running = await under_way
+    except CancelledError:
+        if interrupted:
+            await Deferred()  # for ever: the reactor is ending, and what was interrupted has no outcome
+        raise
+    clock.removeSystemEventTrigger(trigger)
+    return running
 
 
 def stopping(console: Console, options: Any, opened: database.Open,

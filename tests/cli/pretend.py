@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.python.threadpool import ThreadPool
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
@@ -49,7 +50,12 @@ async def start(reactor: Any, config: Config, state: Path) -> Doors:
     if how == "deaf":
         return Doors([])
     if how == "slow":
-        await Deferred()
+        pool = ThreadPool(1, 1)
+        pool.start()
+        try:
+            await Deferred()
+        finally:
+            pool.stop()
     ports = [reactor.listenTCP(section.port, Site(Door()), interface="127.0.0.1")
              for section in (config.api, config.objectstore)]
     names = ("ec2", "s3")
