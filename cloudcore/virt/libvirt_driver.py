@@ -144,7 +144,8 @@ class LibvirtDriver:
                 if await self._calls.call(_down, instance, press, seconds=PRESSED):
                     return
             except CloudError as problem:
-                log.warn("{instance} was not told to shut down: {problem}", instance=instance, problem=problem)
+                if press:
+                    log.warn("{instance} was not told to shut down: {problem}", instance=instance, problem=problem)
                 if self._reactor.seconds() >= now + PRESSED:
                     next_press = began + patience
             await _pause(self._reactor, POLL)

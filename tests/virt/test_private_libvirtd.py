@@ -85,6 +85,15 @@ async def test_a_later_process_finds_it_again(host):
     assert other.identity() == host.identity()
 
 
+async def test_guests_that_are_all_to_be_powered_off_belong_to_an_earlier_life(host):
+    """However far that comes: whoever finds them ended starts them again."""
+    before = host.identity()
+    host.end_life()
+    after = host.identity()
+    assert after != before
+    assert PrivateLibvirtd(reactor, host.instances.parent).identity() == after
+
+
 async def test_guests_run_as_an_unprivileged_user_over_an_image_that_stays_roots(rig):
     instance = await rig.guest(1)
     home = rig.instances / instance
