@@ -16,7 +16,8 @@ NEEDED = (
     "twisted/plugins/cloudcore_plugin.py", "cloudcore/py.typed", "cloudcore/store/migrations/env.py",
     "cloudcore/store/migrations/script.py.mako", "cloudcore/store/migrations/versions/0001_first_light.py",
     "cloudcore/virt/private_libvirtd.sh", "cloudcore/virt/reaping_init.py", "cloudcore/tinyguest/build.sh",
-    "cloudcore/tinyguest/init", "cloudcore/tinyguest/udhcpc.sh", "cloudcore/tinyguest/hotplug", "objectstore/service.py",
+    "cloudcore/tinyguest/init", "cloudcore/tinyguest/udhcpc.sh", "cloudcore/tinyguest/hotplug",
+    "objectstore/service.py",
 )  # fmt: skip
 FORBIDDEN = ("tests/", "bench/", "twisted/__init__.py", "twisted/plugins/__init__.py", "setup/")
 
@@ -51,7 +52,8 @@ def test_twistd_finds_every_daemon_of_the_installed_wheel(wheel: Path, tmp_path:
     assert subprocess.run(argv, timeout=120).returncode == 0
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     program = ("from twisted.plugin import getPlugins\nfrom twisted.application.service import IServiceMaker\n"
-               "import cloudcore, twisted.plugins.cloudcore_plugin as plugin\nprint(cloudcore.__file__, plugin.__file__)\n"
+               "import cloudcore, twisted.plugins.cloudcore_plugin as plugin\n"
+               "print(cloudcore.__file__, plugin.__file__)\n"
                "print(*(maker.tapname for maker in getPlugins(IServiceMaker)))")  # fmt: skip
     said = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60,
