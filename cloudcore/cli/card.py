@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import shlex
 import shutil
 import socket
 from collections.abc import Mapping
@@ -27,7 +28,7 @@ class Card:
 
     def text(self, seconds: float) -> str:
         here = self.state == Path("var").absolute()
-        call = f"{self.command} env" if here else f"{self.command} env --state {self.state}"
+        call = f"{self.command} env" if here else f"{self.command} env --state {shlex.quote(str(self.state))}"
         lines = [
             f"cloudcore is running.{'':<29}{seconds:.1f} s, log: {short(self.log)}",
             "",
@@ -43,7 +44,7 @@ class Card:
         if self.clients:
             lines.insert(-3, f"               {self.clients}")
         if self.address:
-            lines.append(f"               ssh -i {short(self.private_key)} root@{self.address}")
+            lines.append(f"               ssh -i {shlex.quote(short(self.private_key))} root@{self.address}")
         ports = [str(urlsplit(self.urls[name]).port) for name in ("ec2", "s3")]
         tunnels = " ".join(f"-L {port}:127.0.0.1:{port}" for port in ports)
         lines.append(f"  From afar    ssh {tunnels} {getpass.getuser()}@{socket.gethostname()}")

@@ -41,3 +41,10 @@ def test_lines_to_copy_are_shell() -> None:
     for line in a_card(address="10.90.0.2").text(1).splitlines():
         if line.startswith("               "):
             assert shlex.split(line)
+
+
+def test_lines_to_copy_survive_blanks_in_paths() -> None:
+    text = a_card(state=Path("/srv/my cloud"), private_key=Path("/srv/my cloud/keys/default.pem"),
+                  address="10.90.0.2").text(1.0)  # fmt: skip
+    assert "env --state '/srv/my cloud'" in text
+    assert "ssh -i '/srv/my cloud/keys/default.pem' root@10.90.0.2" in text
