@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from time import gmtime, strftime
 from typing import Any
 
+from cloudcore.api import metadata_options, monitoring
 from cloudcore.api.calls import Call
 from cloudcore.domain.ids import default_subnet, default_vpc
 from cloudcore.domain.instances import EC2_CODE, Instance, State
@@ -51,7 +52,7 @@ def item(call: Call, shown: ShownInstance, tags: Sequence[Mapping[str, str]]) ->
         "InstanceType": one.instance_type,
         "LaunchTime": one.created,
         "Placement": {"AvailabilityZone": zone, "GroupName": "", "Tenancy": "default"},
-        "Monitoring": {"State": "disabled"},
+        "Monitoring": monitoring.view(one),
         "SubnetId": default_subnet(one.project, zone) if alive else None,
         "VpcId": default_vpc(one.project) if alive else None,
         "PrivateIpAddress": one.address,
@@ -68,9 +69,7 @@ def item(call: Call, shown: ShownInstance, tags: Sequence[Mapping[str, str]]) ->
         "NetworkInterfaces": [_interface(call, shown, zone)] if alive else [],
         "EbsOptimized": False,
         "EnaSupport": True,
-        "MetadataOptions": {"State": "applied", "HttpTokens": "optional", "HttpPutResponseHopLimit": 1,
-                            "HttpEndpoint": "enabled", "HttpProtocolIpv6": "disabled",
-                            "InstanceMetadataTags": "disabled"},
+        "MetadataOptions": metadata_options.view(one),
         "CpuOptions": {"CoreCount": one.vcpus, "ThreadsPerCore": 1},
     }  # fmt: skip
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cloudcore.api import port_changes
 from cloudcore.api.calls import Call, Outcome
 from cloudcore.api.describing import Asked, Filter, Kind, Row, describe
 from cloudcore.api.registry import Action
@@ -99,7 +100,7 @@ async def create_tags(call: Call, asked: CreateTags) -> Mapping[str, Any] | None
     def work(books: Books, call: Call) -> Outcome:
         kinds = _known(books, call, asked.Resources)
         books.tags.put(call.project, kinds, tags)
-        return Outcome(None, tuple(kinds))
+        return Outcome(None, tuple(kinds), _retagged(books, call, kinds))
 
     return await call.change(work)
 
@@ -110,9 +111,13 @@ async def delete_tags(call: Call, asked: DeleteTags) -> Mapping[str, Any] | None
     def work(books: Books, call: Call) -> Outcome:
         kinds = _known(books, call, asked.Resources)
         books.tags.remove(call.project, list(kinds), unwanted)
-        return Outcome(None, tuple(kinds))
+        return Outcome(None, tuple(kinds), _retagged(books, call, kinds))
 
     return await call.change(work)
+
+
+def _retagged(books: Books, call: Call, kinds: Mapping[str, str]) -> tuple[str, ...]:
+    return port_changes.retagged(books, call, [id for id, kind in kinds.items() if kind == "instance"])
 
 
 def _known(books: Books, call: Call, resources: Sequence[str]) -> dict[str, str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from cloudcore.conductor import facts
 from cloudcore.conductor.launching import RESEND, wanted_guest
 from cloudcore.conductor.means import Means
-from cloudcore.conductor.subjects import ALIVE, again, current, finish, spread_soon
-from cloudcore.domain.instances import Event, State
+from cloudcore.conductor.subjects import again, current, finish, spread_soon
+from cloudcore.domain.instances import ALIVE, Event, State
 from cloudcore.rpc.compute import WantedGuest
 from cloudcore.rpc.network import ReleasedPort
 from cloudcore.store.books import Books
