@@ -195,7 +195,8 @@ def _launch(books: Books, call: Call, order: Order) -> Outcome:
             disk_gib=order.kind.disk_gib, zone=order.zone, key_name=pair.name if pair else None,
             key_id=pair.id if pair else None, state=State.PENDING, generation=1, created=now, changed=now,
             mac=mac_address(id), user_data=order.user_data, requester=call.caller.user_name,
-            shutdown_behaviour=order.asked.InstanceInitiatedShutdownBehavior or "stop", **order.attributes))  # fmt: skip
+            shutdown_behaviour=order.asked.InstanceInitiatedShutdownBehavior or "stop",
+            **order.attributes))  # fmt: skip
     books.instances.insert(made, tuple(groups))
     ids = [one.id for one in made]
     books.tags.begin(call.project, dict.fromkeys(ids, "instance"), order.tags)

@@ -1,4 +1,5 @@
-"""How an instance wants its metadata service to answer: at launch, and changed later with effect on the running guest."""
+"""How the metadata service shall answer an instance: said at launch, or changed later, with effect on the running
+guest."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Changes of what an instance's port says: its groups, and how the metadata service answers it. Durable with the answer;
-the host hears of them by the operation `replug`, and the other members of its groups by `regroup`."""
+"""Changes of what an instance's port says: its groups, and how the metadata service answers it. They are durable with
+the answer; the host hears of them by the operation `replug`, the other members of its groups by `regroup`."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cloudcore.domain.addresses import hostname
-from cloudcore.domain.ids import default_subnet, default_vpc, guest_uuid, tap_name
+from cloudcore.domain.ids import default_subnet, default_vpc, guest_uuid, interface_of, tap_name
 from cloudcore.domain.images import Image
 from cloudcore.domain.instances import Instance, State
 from cloudcore.domain.metadata_tree import Association, MetadataFacts, Options, document
@@ -66,7 +66,7 @@ def port(instance: Instance, around: Surroundings) -> Port:
         groups=around.groups, key_name=instance.key_name, public_key=around.public_key,
         vpc_id=default_vpc(instance.project), vpc_cidr=around.cidr, subnet_cidr=around.cidr,
         subnet_id=default_subnet(instance.project, around.zone), root_device=around.root_device,
-        interface_id=f"eni-{instance.id.removeprefix('i-')}", tags=around.tags,
+        interface_id=interface_of(instance.id), tags=around.tags,
         options=Options(instance.metadata_tokens, instance.metadata_endpoint, instance.metadata_hops),
     )  # fmt: skip
     groups = tuple(group.id for group in around.groups)

@@ -82,8 +82,7 @@ GUESSES = ("false", "1", "dmFsdWU=", "2026-01-01T00:00:00Z")
 # What clients were seen to send of actions that we offer and that we refuse, by name: later tiers honour these.
 LATER = {
     "RunInstances": ("BlockDeviceMappings", "NetworkInterfaces", "LaunchTemplate", "IamInstanceProfile",
-                     "MetadataOptions", "Placement.GroupName", "Monitoring", "PrivateIpAddress"),
-    "ModifyInstanceAttribute": ("Groups", "InstanceType", "UserData", "SourceDestCheck"),
+                     "Placement.GroupName", "PrivateIpAddress"),
     "RegisterImage": ("BlockDeviceMappings", "SriovNetSupport", "VirtualizationType"),
 }  # fmt: skip
 
