@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from cloudcore.api.failpoints import Failpoint, none
+from cloudcore.api.throttling import Throttle
 from cloudcore.auth.model import AuthManager
 from cloudcore.domain.callers import Caller
 from cloudcore.domain.ids import RandomBytes
@@ -59,6 +60,7 @@ class Cloud:
     limits: Mapping[str, int] = field(default_factory=lambda: LIMITS)
     cell: str = "cell1"
     failpoint: Failpoint = none  # may end the process, under test
+    throttle: Throttle | None = None  # None: as often as one likes
 
 
 @dataclass(frozen=True, slots=True)

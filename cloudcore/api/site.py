@@ -68,8 +68,10 @@ class Api:
         caller = await authenticate(self._cloud, reading)
         operation = self._operation(reading)
         _authorise(caller, f"{service}:{operation.name}")
-        given = operation.parse(reading.pairs)
         action = ACTIONS[service].get(operation.name)
+        if self._cloud.throttle is not None and action is not None:
+            self._cloud.throttle.admit(caller.project_id, service, operation.name)
+        given = operation.parse(reading.pairs)
         if action is None:
             raise CloudError(Code.UNSUPPORTED, f"The action {operation.name} is not supported")
         dry_run = bool(given.pop("DryRun", False))

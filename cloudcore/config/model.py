@@ -144,6 +144,12 @@ class Quotas:
 
 
 @dataclass(frozen=True, slots=True)
+class Throttling:
+    enabled: bool = key(True, "whether an account may call each action only so often")
+    factor: float = key(1.0, "how much wider than usual the limits are", POSITIVE)
+
+
+@dataclass(frozen=True, slots=True)
 class Conductor:
     concurrency: int = key(32, "steps under way at once", AT_LEAST_ONE)
     sweep: float = key(5.0, "seconds between looks for due steps", POSITIVE)
@@ -171,5 +177,6 @@ class Config:
     compute: Compute = Compute()
     images: Images = Images()
     quotas: Quotas = Quotas()
+    throttling: Throttling = Throttling()
     conductor: Conductor = Conductor()
     log: Log = Log()

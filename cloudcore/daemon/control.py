@@ -10,6 +10,7 @@ from twisted.application.service import Service
 
 from cloudcore.api.calls import Cloud
 from cloudcore.api.site import Api
+from cloudcore.api.throttling import Throttle
 from cloudcore.api.transport import ApiFactory
 from cloudcore.auth.model import AuthManager
 from cloudcore.conductor.service import Conductor
@@ -71,9 +72,14 @@ def api_door(under: Ground, bus: Bus, database: Database[Any], auth: AuthManager
         off_reactor=under.in_thread, page_secret=page_secret(under),
         region=config.cloud.region, zones=(config.cloud.zone,), endpoint=f"{config.api.listen}:{config.api.port}",
         cidr=config.network.cidr, limits=limits(under), cell=config.cloud.cell,
-        failpoint=under.failpoint,
+        failpoint=under.failpoint, throttle=throttle(under),
     )  # fmt: skip
     return Door(under.reactor, config.api.listen, config.api.port, ApiFactory(Api(cloud), under.reactor))
+
+
+def throttle(under: Ground) -> Throttle | None:
+    configured = under.config.throttling
+    return Throttle(under.reactor.seconds, configured.factor) if configured.enabled else None
 
 
 def page_secret(under: Ground) -> bytes:

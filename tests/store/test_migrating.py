@@ -51,8 +51,8 @@ def next_release(tmp_path):
 
 def statements(connection):
     """{name: SQL} of every table and index, whatever its spaces: SQLite writes a later column on the same line."""
-    return {row[0]: "".join(row[1].split()) for row in connection.execute(sa.text("SELECT name, sql FROM sqlite_master WHERE sql > ''"))
-            if row[0] != "alembic_version"}  # fmt: skip
+    found = connection.execute(sa.text("SELECT name, sql FROM sqlite_master WHERE sql > ''"))
+    return {name: "".join(sql.split()) for name, sql in found if name != "alembic_version"}
 
 
 def test_migrations_build_exactly_the_schema(url):
