@@ -61,6 +61,7 @@ class Cloud:
     cell: str = "cell1"
     failpoint: Failpoint = none  # may end the process, under test
     throttle: Throttle | None = None  # None: as often as one likes
+    sigv2: bool = False  # whether Signature Version 2 is accepted
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ class Api:
         """Never raises, except when it is cancelled."""
         request_id, service = str(uuid4()), "ec2"
         try:
-            reading = read(method, target, headers, body)
+            reading = read(method, target, headers, body, self._cloud.sigv2)
             service = reading.service
             if service not in ACTIONS:
                 return _elsewhere(reading, request_id)

@@ -55,6 +55,7 @@ def key(default: Any, says: str, bounds: Bounds | None = None) -> Any:
 class Api:
     listen: str = key("127.0.0.1", "address of the EC2, STS and IAM endpoint")
     port: int = key(8773, "port of the EC2, STS and IAM endpoint", PORT)
+    sigv2: bool = key(False, "whether old clients may sign for EC2 and STS by Signature Version 2")
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ def api_door(under: Ground, bus: Bus, database: Database[Any], auth: AuthManager
         off_reactor=under.in_thread, page_secret=page_secret(under),
         region=config.cloud.region, zones=(config.cloud.zone,), endpoint=f"{config.api.listen}:{config.api.port}",
         cidr=config.network.cidr, limits=limits(under), cell=config.cloud.cell,
-        failpoint=under.failpoint, throttle=throttle(under),
+        failpoint=under.failpoint, throttle=throttle(under), sigv2=config.api.sigv2,
     )  # fmt: skip
     return Door(under.reactor, config.api.listen, config.api.port, ApiFactory(Api(cloud), under.reactor))
 
