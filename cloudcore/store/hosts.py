@@ -120,8 +120,8 @@ class Hosts:
         if not any(more.values()):
             return True
         host = Host(*self._connection.execute(LOCK, {"the_name": held.host}).one())
-        if lacks(host, Demand(**{amount: max(0, number) for amount, number in more.items()})):
-            return False
+        if any(number > max(0, getattr(host.free, amount)) for amount, number in more.items()):
+            return False  # what shrinks fits also where a host has shrunk below what it holds
         self._move(host, more)
         mine = sa.update(allocations).where(allocations.c.instance == instance)
         self._connection.execute(mine.values(**{amount: getattr(demand, amount) for amount in AMOUNTS}))
