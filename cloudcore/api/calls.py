@@ -131,6 +131,8 @@ def _recorded(books: Books, call: Call, work: Callable[..., Outcome], args: tupl
 def redacted(value: Any) -> Any:
     """Fit for an audit record: no user data, no key material, no bytes."""
     if isinstance(value, Mapping):
+        if value.get("Attribute") == "userData":  # where it is named so, it stands in Value
+            value = {**value, "Value": "…"}
         return {name: "…" if name in REDACTED else redacted(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [redacted(item) for item in value]
