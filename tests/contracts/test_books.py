@@ -529,7 +529,7 @@ async def test_the_databases_clock_is_a_clock(store):
     assert 1.7e9 < first < 1e10
 
 
-# -- what may be changed of an instance ---------------------------------------------------------------------------------
+# -- what may be changed of an instance -------------------------------------------------------------------------------
 
 
 async def test_attributes_change_without_a_moment_of_change(store, time):
