@@ -1,17 +1,17 @@
-"""DescribeInstanceAttribute and ModifyInstanceAttribute: one attribute at a time, from one table."""
+"""DescribeInstanceAttribute: one attribute at a time, from one table. How they are modified: attribute_changes.py."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from cloudcore.api.calls import Call, Outcome
+from cloudcore.api import owned
+from cloudcore.api.calls import Call
 from cloudcore.api.instance_views import ROOT_DEVICE
-from cloudcore.api.registry import Action, accepted
-from cloudcore.domain.ids import well_formed
-from cloudcore.domain.instances import Instance, State
+from cloudcore.api.registry import Action, Ignored
+from cloudcore.domain.instances import Instance
 from cloudcore.errors import CloudError, Code
 from cloudcore.store.books import Books
 
@@ -23,24 +23,13 @@ class DescribeInstanceAttribute:
 
 
 @dataclass(frozen=True, slots=True)
-class Flag:
-    Value: bool | None = None
+class DescribeInstanceCreditSpecifications:
+    InstanceIds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
-    Value: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ModifyInstanceAttribute:
-    """The attribute as a member of its own, or by its name in `Attribute` with `Value`."""
-
+class GetInstanceUefiData:
     InstanceId: str
-    Attribute: str | None = None
-    Value: str | None = None
-    DisableApiTermination: Flag | None = None
-    InstanceInitiatedShutdownBehavior: Text | None = None
 
 
 Shown = tuple[str, Callable[[Instance], Any]]
@@ -53,7 +42,7 @@ def _value(of: Callable[[Instance], Any]) -> Callable[[Instance], Any]:
 
 ATTRIBUTES: Mapping[str, Shown] = {
     "blockDeviceMapping": ("BlockDeviceMappings", lambda instance: []),
-    "disableApiStop": ("DisableApiStop", _value(lambda instance: False)),
+    "disableApiStop": ("DisableApiStop", _value(lambda instance: instance.stop_protected)),
     "disableApiTermination": ("DisableApiTermination", _value(lambda instance: instance.protected)),
     "ebsOptimized": ("EbsOptimized", _value(lambda instance: False)),
     "enaSupport": ("EnaSupport", _value(lambda instance: True)),
@@ -72,15 +61,6 @@ ATTRIBUTES: Mapping[str, Shown] = {
 }  # fmt: skip
 
 
-def _own(books: Books, call: Call, id: str) -> Instance:
-    if not well_formed("instance", id):
-        raise CloudError(Code.INSTANCE_MALFORMED, f"Invalid id: \"{id}\" (expecting \"i-...\")")
-    found = books.instances.of_project(call.project, [id]).get(id)
-    if found is None:
-        raise CloudError(Code.INSTANCE_UNKNOWN, f"The instance ID '{id}' does not exist")
-    return found
-
-
 async def describe_instance_attribute(call: Call, asked: DescribeInstanceAttribute) -> Mapping[str, Any] | None:
     if asked.Attribute != "groupSet" and asked.Attribute not in ATTRIBUTES:
         raise CloudError(Code.BAD_VALUE, f"Invalid value '{asked.Attribute}' for Attribute")
@@ -88,7 +68,7 @@ async def describe_instance_attribute(call: Call, asked: DescribeInstanceAttribu
 
 
 def _describe(books: Books, call: Call, asked: DescribeInstanceAttribute) -> Mapping[str, Any]:
-    instance = _own(books, call, asked.InstanceId)
+    instance = owned.one(books, call, asked.InstanceId)
     if asked.Attribute == "groupSet":
         names = books.groups.own_names(call.project, books.instances.groups_of(instance.id))
         return {"InstanceId": instance.id, "Groups": [{"GroupId": id, "GroupName": names[id]} for id in sorted(names)]}
@@ -96,48 +76,22 @@ def _describe(books: Books, call: Call, asked: DescribeInstanceAttribute) -> Map
     return {"InstanceId": instance.id, member: value(instance)}
 
 
-async def modify_instance_attribute(call: Call, asked: ModifyInstanceAttribute) -> Mapping[str, Any] | None:
-    asked = _spelt_out(asked)
-    behaviour, protection = asked.InstanceInitiatedShutdownBehavior, asked.DisableApiTermination
-    if behaviour is not None and behaviour.Value not in ("stop", "terminate"):
-        raise CloudError(Code.BAD_VALUE, f"Invalid value '{behaviour.Value}' for InstanceInitiatedShutdownBehavior")
-    if behaviour is not None and protection is not None:
-        raise CloudError(Code.BAD_COMBINATION, "Modify one attribute at a time")
-    return await call.change(_modify, asked)
+async def describe_credit_specifications(
+    call: Call, asked: DescribeInstanceCreditSpecifications
+) -> Mapping[str, Any] | None:
+    """Terraform asks only where a type says that it is burstable, and then forgives this answer alone."""
+    raise CloudError(Code.UNSUPPORTED, "No instance type here is burstable: instances have no CPU credits")
 
 
-def _spelt_out(asked: ModifyInstanceAttribute) -> ModifyInstanceAttribute:
-    """The attribute as a member, also where it came by name."""
-    match asked.Attribute:
-        case None:
-            return asked
-        case "disableApiTermination":
-            if asked.Value not in ("true", "false"):
-                raise CloudError(Code.BAD_VALUE, f"Invalid value '{asked.Value}' for disableApiTermination")
-            return replace(asked, DisableApiTermination=Flag(asked.Value == "true"))
-        case "instanceInitiatedShutdownBehavior":
-            return replace(asked, InstanceInitiatedShutdownBehavior=Text(asked.Value))
-    raise CloudError(Code.UNSUPPORTED, f"The attribute '{asked.Attribute}' cannot be modified")
-
-
-def _modify(books: Books, call: Call, asked: ModifyInstanceAttribute) -> Outcome:
-    instance = _own(books, call, asked.InstanceId)
-    if instance.state in (State.SHUTTING_DOWN, State.TERMINATED):
-        text = f"The instance '{instance.id}' is {instance.state.value}; its attributes cannot be modified"
-        raise CloudError(Code.INSTANCE_STATE, text)
-    if asked.DisableApiTermination is not None:
-        instance = books.instances.protect(instance, bool(asked.DisableApiTermination.Value))
-    behaviour = asked.InstanceInitiatedShutdownBehavior
-    if behaviour is not None and behaviour.Value is not None:
-        instance = books.instances.on_shutdown(instance, behaviour.Value)
-    return Outcome(None, (instance.id,))
+async def get_instance_uefi_data(call: Call, asked: GetInstanceUefiData) -> Mapping[str, Any] | None:
+    raise CloudError(Code.UNSUPPORTED, "Instances boot by their BIOS: they have no UEFI variables")
 
 
 ACTIONS = {
     "DescribeInstanceAttribute": Action(describe_instance_attribute, DescribeInstanceAttribute),
-    "ModifyInstanceAttribute": Action(modify_instance_attribute, ModifyInstanceAttribute, {
-        "DisableApiStop.Value": accepted(False), "EbsOptimized.Value": accepted(False),
-        "EnaSupport.Value": accepted(True), "EnclaveOptions.Enabled": accepted(False),
-        "SourceDestCheck.Value": accepted(True), "SriovNetSupport.Value": accepted("simple"),
-    }),
+    "DescribeInstanceCreditSpecifications": Action(
+        describe_credit_specifications, DescribeInstanceCreditSpecifications,
+        {name: Ignored("there is nothing to select from") for name in ("Filters", "MaxResults", "NextToken")},
+    ),
+    "GetInstanceUefiData": Action(get_instance_uefi_data, GetInstanceUefiData),
 }  # fmt: skip

@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 
 from cloudcore.api.failpoints import Failpoint, none
 from cloudcore.api.registrations import Registrations
+from cloudcore.api.throttling import Throttle
 from cloudcore.auth.model import AuthManager
 from cloudcore.domain.callers import Caller
 from cloudcore.domain.ids import RandomBytes
@@ -64,6 +65,8 @@ class Cloud:
     cell: str = "cell1"
     failpoint: Failpoint = none  # may end the process, under test
     registrations: Registrations = field(default_factory=Registrations)
+    throttle: Throttle | None = None  # None: as often as one likes
+    sigv2: bool = False  # whether Signature Version 2 is accepted
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +141,8 @@ def _recorded(books: Books, call: Call, work: Callable[..., Outcome], args: tupl
 def redacted(value: Any) -> Any:
     """Fit for an audit record: no user data, no key material, no bytes, nothing long."""
     if isinstance(value, Mapping):
+        if value.get("Attribute") == "userData":  # where it is named so, it stands in Value
+            value = {**value, "Value": "…"}
         return {name: "…" if name in REDACTED else redacted(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [redacted(item) for item in value]

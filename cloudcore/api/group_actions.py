@@ -105,7 +105,7 @@ async def delete_security_group(call: Call, asked: DeleteSecurityGroup) -> Mappi
     return await call.change(_delete, asked)
 
 
-def _one(books: Books, call: Call, id: str | None, name: str | None) -> SecurityGroup:
+def one_group(books: Books, call: Call, id: str | None, name: str | None) -> SecurityGroup:
     if (id is None) == (name is None):
         raise CloudError(Code.MISSING_PARAMETER, "The request must contain either GroupId or GroupName")
     (group,) = groups_of_project.ids(books, call, [id] if id else [], [name] if name else [])
@@ -113,7 +113,7 @@ def _one(books: Books, call: Call, id: str | None, name: str | None) -> Security
 
 
 def _delete(books: Books, call: Call, asked: DeleteSecurityGroup) -> Outcome:
-    group = _one(books, call, asked.GroupId, asked.GroupName)
+    group = one_group(books, call, asked.GroupId, asked.GroupName)
     books.groups.delete(group)
     for resource in (group.id, *(one.rule.id for one in group.rules)):
         books.tags.drop(resource)
@@ -148,13 +148,13 @@ async def authorize(call: Call, asked: RuleChange, egress: bool) -> Mapping[str,
 
 def _authorize(books: Books, call: Call, asked: RuleChange, wanted: Sequence[Terms], egress: bool,
                tags: Mapping[str, str]) -> Outcome:  # fmt: skip
-    group = _one(books, call, asked.GroupId, asked.GroupName)
+    group = one_group(books, call, asked.GroupId, asked.GroupName)
     fresh = partial(new_id, "security-group-rule", call.cloud.random)
     added = group_rules.rules(books, call, group.id, wanted, egress, fresh)
     revision = books.groups.add_rules(group.id, added, call.cloud.limits[quotas.RULES])
     books.tags.begin(call.project, {one.rule.id: "security-group-rule" for one in added}, tags)
     views = [group_rules.rule_view(call, one, tagging.shown(tags)) for one in added]
-    return _regrouped(books, call, group, revision, {"Return": True, "SecurityGroupRules": views})
+    return regrouped(books, call, group, revision, {"Return": True, "SecurityGroupRules": views})
 
 
 async def revoke(call: Call, asked: RuleChange, egress: bool) -> Mapping[str, Any] | None:
@@ -169,7 +169,7 @@ async def revoke(call: Call, asked: RuleChange, egress: bool) -> Mapping[str, An
 
 
 def _revoke(books: Books, call: Call, asked: RuleChange, wanted: Sequence[Terms], egress: bool) -> Outcome:
-    group = _one(books, call, asked.GroupId, asked.GroupName)
+    group = one_group(books, call, asked.GroupId, asked.GroupName)
     unwanted = [one.rule for one in group_rules.rules(books, call, group.id, wanted, egress, lambda: "")]
     own = {one.rule.id: one.rule for one in group.rules}
     for id in asked.SecurityGroupRuleIds:
@@ -180,10 +180,10 @@ def _revoke(books: Books, call: Call, asked: RuleChange, wanted: Sequence[Terms]
     for one in gone:
         books.tags.drop(one.rule.id)
     views = [group_rules.revoked_view(one) for one in gone]
-    return _regrouped(books, call, group, revision, {"Return": True, "RevokedSecurityGroupRules": views})
+    return regrouped(books, call, group, revision, {"Return": True, "RevokedSecurityGroupRules": views})
 
 
-def _regrouped(books: Books, call: Call, group: SecurityGroup, revision: int, answer: Mapping[str, Any]) -> Outcome:
+def regrouped(books: Books, call: Call, group: SecurityGroup, revision: int, answer: Mapping[str, Any]) -> Outcome:
     operation = books.operations.begin("regroup", group.id, revision, call.project, call.request_id)
     return Outcome(answer, (group.id,), (operation,))
 

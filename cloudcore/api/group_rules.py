@@ -73,11 +73,11 @@ def terms(permissions: Sequence[Permission], revoking: bool) -> list[Terms]:
             raise CloudError(Code.MISSING_PARAMETER, "A rule needs a source: IpRanges or UserIdGroupPairs")
         protocol, from_port, to_port = group_rules.terms(one.IpProtocol, one.FromPort, one.ToPort)
         found += [
-            Terms(protocol, from_port, to_port, _description(each.Description), cidr=_cidr(each.CidrIp))
+            Terms(protocol, from_port, to_port, description(each.Description), cidr=_cidr(each.CidrIp))
             for each in one.IpRanges
         ]
         found += [
-            Terms(protocol, from_port, to_port, _description(pair.Description), pair=pair)
+            Terms(protocol, from_port, to_port, description(pair.Description), pair=pair)
             for pair in one.UserIdGroupPairs
         ]
     return found
@@ -87,7 +87,7 @@ def _cidr(text: str | None) -> str:
     return str(addresses.network(text or ""))
 
 
-def _description(text: str | None) -> str:
+def description(text: str | None) -> str:
     if len(text or "") > 255:
         raise CloudError(Code.BAD_VALUE, "A rule's description has at most 255 characters")
     return text or ""

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from time import gmtime, strftime
 from typing import Any
 
+from cloudcore.api import metadata_options, monitoring
 from cloudcore.api.calls import Call
-from cloudcore.domain.ids import default_subnet, default_vpc
+from cloudcore.domain.ids import attachment_of, default_subnet, default_vpc, interface_of
 from cloudcore.domain.instances import EC2_CODE, Instance, State
 from cloudcore.store.instance_pages import ShownInstance
 
@@ -22,11 +23,6 @@ def state(value: State) -> dict[str, Any]:
 
 def private_dns(call: Call, address: str | None) -> str:
     return f"ip-{address.replace('.', '-')}.{call.cloud.region}.compute.internal" if address else ""
-
-
-def interface_id(instance: str) -> str:
-    """Each instance has one interface, whose id follows from its own."""
-    return "eni-" + instance.removeprefix("i-")
 
 
 def groups(shown: ShownInstance) -> list[dict[str, str]]:
@@ -51,7 +47,7 @@ def item(call: Call, shown: ShownInstance, tags: Sequence[Mapping[str, str]]) ->
         "InstanceType": one.instance_type,
         "LaunchTime": one.created,
         "Placement": {"AvailabilityZone": zone, "GroupName": "", "Tenancy": "default"},
-        "Monitoring": {"State": "disabled"},
+        "Monitoring": monitoring.view(one),
         "SubnetId": default_subnet(one.project, zone) if alive else None,
         "VpcId": default_vpc(one.project) if alive else None,
         "PrivateIpAddress": one.address,
@@ -65,21 +61,20 @@ def item(call: Call, shown: ShownInstance, tags: Sequence[Mapping[str, str]]) ->
         "SecurityGroups": groups(shown),
         "SourceDestCheck": True,
         "Hypervisor": "xen",
-        "NetworkInterfaces": [_interface(call, shown, zone)] if alive else [],
+        "NetworkInterfaces": [interface(call, shown, zone)] if alive else [],
         "EbsOptimized": False,
         "EnaSupport": True,
-        "MetadataOptions": {"State": "applied", "HttpTokens": "optional", "HttpPutResponseHopLimit": 1,
-                            "HttpEndpoint": "enabled", "HttpProtocolIpv6": "disabled",
-                            "InstanceMetadataTags": "disabled"},
+        "MetadataOptions": metadata_options.view(one),
         "CpuOptions": {"CoreCount": one.vcpus, "ThreadsPerCore": 1},
     }  # fmt: skip
 
 
-def _interface(call: Call, shown: ShownInstance, zone: str) -> dict[str, Any]:
+def interface(call: Call, shown: ShownInstance, zone: str) -> dict[str, Any]:
+    """An element of networkInterfaceSet."""
     one = shown.instance
     address = {"Primary": True, "PrivateIpAddress": one.address, "PrivateDnsName": private_dns(call, one.address)}
     return {
-        "NetworkInterfaceId": interface_id(one.id),
+        "NetworkInterfaceId": interface_of(one.id),
         "SubnetId": default_subnet(one.project, zone),
         "VpcId": default_vpc(one.project),
         "OwnerId": one.project,
@@ -90,7 +85,7 @@ def _interface(call: Call, shown: ShownInstance, zone: str) -> dict[str, Any]:
         "SourceDestCheck": True,
         "Groups": groups(shown),
         "InterfaceType": "interface",
-        "Attachment": {"AttachmentId": "eni-attach-" + one.id.removeprefix("i-"), "AttachTime": one.created,
+        "Attachment": {"AttachmentId": attachment_of(one.id), "AttachTime": one.created,
                        "DeleteOnTermination": True, "DeviceIndex": 0, "Status": "attached"},
         "PrivateIpAddresses": [address] if one.address else [],
     }  # fmt: skip

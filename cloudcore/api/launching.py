@@ -3,14 +3,12 @@ only then comes the answer. What happens next is the conductor's."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cloudcore.api import groups_of_project, instance_views, tagging
+from cloudcore.api import groups_of_project, instance_views, metadata_options, port_changes, tagging, user_data
 from cloudcore.api.calls import Call, Outcome
 from cloudcore.api.registry import Action, Fate, Ignored, accepted
 from cloudcore.domain import quotas
@@ -25,7 +23,6 @@ from cloudcore.store.instances import LostRace
 from cloudcore.store.pages import Wanted
 from cloudcore.store.requests import Token
 
-USER_DATA = 16 * 1024  # bytes, decoded
 MOST_AT_ONCE = 1000
 TOKEN = re.compile(r"[\x20-\x7e]{1,64}")
 
@@ -40,6 +37,11 @@ class Interface:
     DeviceIndex: int | None = None
     SubnetId: str | None = None
     Groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Monitoring:
+    Enabled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,9 @@ class RunInstances:
     TagSpecifications: tuple[tagging.TagSpecification, ...] = ()
     InstanceInitiatedShutdownBehavior: str | None = None
     DisableApiTermination: bool = False
+    DisableApiStop: bool = False
+    MetadataOptions: metadata_options.MetadataOptions | None = None
+    Monitoring: Monitoring | None = None
     ClientToken: str | None = None
 
 
@@ -65,16 +70,11 @@ FATES: Mapping[str, Fate] = {
     "AdditionalInfo": Ignored("reserved by EC2, without meaning"),
     "CapacityReservationSpecification.CapacityReservationPreference": accepted("open", "none"),
     "CreditSpecification.CpuCredits": Ignored("no type here is burstable; Terraform sends it for every t type"),
-    "DisableApiStop": accepted(False),
     "EbsOptimized": accepted(False),
     "EnclaveOptions.Enabled": accepted(False),
     "HibernationOptions.Configured": accepted(False),
     "MaintenanceOptions.AutoRecovery": accepted("default", "disabled"),
-    "MetadataOptions.HttpEndpoint": accepted("enabled"),
-    "MetadataOptions.HttpPutResponseHopLimit": accepted(1),
-    "MetadataOptions.HttpTokens": accepted("optional"),
-    "MetadataOptions.InstanceMetadataTags": accepted("disabled"),
-    "Monitoring.Enabled": accepted(False),
+    "MetadataOptions.HttpProtocolIpv6": accepted("disabled"),
     "NetworkInterfaces.AssociatePublicIpAddress": accepted(False),
     "NetworkInterfaces.DeleteOnTermination": accepted(True),
     "NetworkInterfaces.Description": Ignored("an interface lives and ends with its instance"),
@@ -94,6 +94,7 @@ class Order:
     groups: tuple[str, ...]
     user_data: bytes | None
     tags: Mapping[str, str]
+    attributes: Mapping[str, Any]  # of the instance, beyond those of every launch
     token: Token | None
 
 
@@ -118,8 +119,18 @@ def _order(call: Call, asked: RunInstances) -> Order:
         text = f"Invalid value '{asked.InstanceInitiatedShutdownBehavior}' for InstanceInitiatedShutdownBehavior"
         raise CloudError(Code.BAD_VALUE, text)
     subnet, groups = _network(asked)
-    return Order(asked, kind, _zone(call, asked.Placement, subnet), groups, _user_data(asked.UserData),
-                 tagging.of_specifications(asked.TagSpecifications, "instance"), _token(call, asked))  # fmt: skip
+    tags = tagging.of_specifications(asked.TagSpecifications, "instance")
+    return Order(asked, kind, _zone(call, asked.Placement, subnet), groups, user_data.decoded(asked.UserData), tags,
+                 _attributes(asked, tags), _token(call, asked))  # fmt: skip
+
+
+def _attributes(asked: RunInstances, tags: Mapping[str, str]) -> dict[str, Any]:
+    options = metadata_options.changes(asked.MetadataOptions)
+    if options.get("metadata_tags"):
+        port_changes.check_readable(tags)
+    monitored = asked.Monitoring is not None and asked.Monitoring.Enabled
+    return {**options, "protected": asked.DisableApiTermination, "stop_protected": asked.DisableApiStop,
+            "monitored": monitored}  # fmt: skip
 
 
 def _network(asked: RunInstances) -> tuple[str | None, tuple[str, ...]]:
@@ -152,18 +163,6 @@ def _zone(call: Call, placement: Placement | None, subnet: str | None) -> str | 
     return within
 
 
-def _user_data(text: str | None) -> bytes | None:
-    if text is None:
-        return None
-    try:
-        decoded = base64.b64decode("".join(text.split()), validate=True)
-    except (binascii.Error, ValueError):
-        raise CloudError(Code.USER_DATA_MALFORMED, "Invalid BASE64 encoding of user data.") from None
-    if len(decoded) > USER_DATA:
-        raise CloudError(Code.BAD_VALUE, f"User data is limited to {USER_DATA} bytes; these are {len(decoded)}")
-    return decoded
-
-
 def _token(call: Call, asked: RunInstances) -> Token | None:
     if asked.ClientToken is None:
         return None
@@ -192,7 +191,7 @@ def _launch(books: Books, call: Call, order: Order) -> Outcome:
             key_id=pair.id if pair else None, state=State.PENDING, generation=1, created=now, changed=now,
             mac=mac_address(id), user_data=order.user_data, requester=call.caller.user_name,
             shutdown_behaviour=order.asked.InstanceInitiatedShutdownBehavior or "stop",
-            protected=order.asked.DisableApiTermination))  # fmt: skip
+            **order.attributes))  # fmt: skip
     books.instances.insert(made, tuple(groups))
     ids = [one.id for one in made]
     books.tags.begin(call.project, dict.fromkeys(ids, "instance"), order.tags)

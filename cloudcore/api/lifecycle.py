@@ -14,10 +14,9 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.python.failure import Failure
 
-from cloudcore.api import instance_views
+from cloudcore.api import instance_views, owned
 from cloudcore.api.calls import Call, Outcome
 from cloudcore.api.registry import Action, Fate, Ignored, accepted
-from cloudcore.domain.ids import well_formed
 from cloudcore.domain.instances import AWAITS, Event, Instance, after
 from cloudcore.errors import CloudError, Code
 from cloudcore.rpc.compute import InstanceName
@@ -57,33 +56,14 @@ async def start_instances(call: Call, asked: Named) -> Mapping[str, Any] | None:
 
 
 async def _change(call: Call, ids: Sequence[str], event: Event) -> list[dict[str, Any]]:
-    answer = await call.change(_requested, _well_formed(ids), event)
+    answer = await call.change(_requested, owned.checked(ids), event)
     return list(answer["Changes"]) if answer else []
 
 
-def _well_formed(ids: Sequence[str]) -> tuple[str, ...]:
-    for id in ids:
-        if not well_formed("instance", id):
-            raise CloudError(Code.INSTANCE_MALFORMED, f"Invalid id: \"{id}\" (expecting \"i-...\")")
-    return tuple(dict.fromkeys(ids))
-
-
-def _all(books: Books, call: Call, ids: Sequence[str]) -> dict[str, Instance]:
-    own = books.instances.of_project(call.project, ids)
-    unknown = [id for id in ids if id not in own]
-    if unknown:
-        plural = len(unknown) > 1
-        text = f"The instance ID{'s' if plural else ''} '{', '.join(unknown)}' do{'' if plural else 'es'} not exist"
-        raise CloudError(Code.INSTANCE_UNKNOWN, text)
-    return own
-
-
 def _requested(books: Books, call: Call, ids: Sequence[str], event: Event) -> Outcome:
-    own = _all(books, call, ids)
+    own = owned.every(books, call, ids)
     for id in ids:
-        if event is Event.TERMINATE and own[id].protected:
-            text = f"The instance '{id}' may not be terminated. Modify its 'disableApiTermination' attribute first."
-            raise CloudError(Code.INSTANCE_PROTECTED, text)
+        _check_protection(own[id], event)
     changes, operations = [], []
     for id in ids:
         was, now = books.instances.request(call.project, id, event)
@@ -94,8 +74,20 @@ def _requested(books: Books, call: Call, ids: Sequence[str], event: Event) -> Ou
     return Outcome({"Changes": changes}, tuple(ids), tuple(operations))
 
 
+def _check_protection(instance: Instance, event: Event) -> None:
+    """Protection against stopping protects against termination too; what has no effect needs none."""
+    if event is Event.TERMINATE and instance.protected:
+        done, attribute = "terminated", "disableApiTermination"
+    elif event in (Event.STOP, Event.TERMINATE) and instance.stop_protected:
+        done, attribute = "terminated" if event is Event.TERMINATE else "stopped", "disableApiStop"
+    else:
+        return
+    text = f"The instance '{instance.id}' may not be {done}. Modify its '{attribute}' instance attribute and try again."
+    raise CloudError(Code.INSTANCE_PROTECTED, text)
+
+
 async def reboot_instances(call: Call, asked: Named) -> Mapping[str, Any] | None:
-    ids = _well_formed(asked.InstanceIds)
+    ids = owned.checked(asked.InstanceIds)
     answer = await call.change(_rebooting, ids)
     hosts: Mapping[str, str] = answer or {}
     compute_of = call.cloud.compute_of
@@ -108,7 +100,7 @@ async def reboot_instances(call: Call, asked: Named) -> Mapping[str, Any] | None
 
 
 def _rebooting(books: Books, call: Call, ids: Sequence[str]) -> Outcome:
-    own = _all(books, call, ids)
+    own = owned.every(books, call, ids)
     for id in ids:
         if after(own[id].state, Event.REBOOT) is None or own[id].host is None:
             text = f"The instance '{id}' is {own[id].state.value}; it cannot be rebooted"
@@ -128,8 +120,8 @@ def _answered(asked: Deferred[T], instance: str) -> Deferred[T]:
 
 
 async def get_console_output(call: Call, asked: GetConsoleOutput) -> Mapping[str, Any] | None:
-    (id,) = _well_formed([asked.InstanceId])
-    instance = (await call.look(_all, call, [id]))[id]
+    (id,) = owned.checked([asked.InstanceId])
+    instance = (await call.look(owned.every, call, [id]))[id]
     output, at = b"", instance.changed
     if instance.host is not None:
         try:

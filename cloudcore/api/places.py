@@ -12,7 +12,7 @@ from cloudcore.api.calls import Call
 from cloudcore.api.describing import TAG_FILTERS, Asked, Filter, Kind, Row, describe, listed
 from cloudcore.api.registry import Action, Ignored, accepted
 from cloudcore.domain import addresses, quotas
-from cloudcore.domain.ids import default_subnet, default_vpc
+from cloudcore.domain.ids import beside_vpc, default_subnet, default_vpc
 from cloudcore.domain.instance_types import INSTANCE_TYPES, InstanceType
 from cloudcore.errors import CloudError, Code
 from cloudcore.store.books import Books
@@ -131,7 +131,7 @@ def _vpc_view(call: Call, vpc: str, tags: list[dict[str, str]]) -> dict[str, Any
     association = {"AssociationId": "vpc-cidr-assoc-" + vpc.removeprefix("vpc-"), "CidrBlock": call.cloud.cidr,
                    "CidrBlockState": {"State": "associated"}}  # fmt: skip
     return {"VpcId": vpc, "OwnerId": call.project, "State": "available", "CidrBlock": call.cloud.cidr,
-            "DhcpOptionsId": "dopt-" + vpc.removeprefix("vpc-"), "InstanceTenancy": "default", "IsDefault": True,
+            "DhcpOptionsId": beside_vpc(call.project, "dhcp-options"), "InstanceTenancy": "default", "IsDefault": True,
             "CidrBlockAssociationSet": [association], "Tags": tags}  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from cloudcore.api.calls import Cloud
 from cloudcore.domain.callers import Caller
 from cloudcore.errors import CloudError, Code
+from cloudcore.signing import sigv2
 from cloudcore.signing.heads import DuplicateHeader, Head, body_hash, query_pairs, text
 from cloudcore.signing.sigv4 import QUERY, BadSignature, Claim, Expected, Kind, read_claim, verify
 
@@ -24,6 +25,7 @@ FORM = "application/x-www-form-urlencoded"
 VERSIONS = {"2016-11-15": "ec2", "2011-06-15": "sts", "2010-05-08": "iam"}
 VERSION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+SIGV2 = ("ec2", "sts")  # services that may be signed in the old way, where that is switched on
 GLOBAL_REGION = "us-east-1"  # IAM is global: clients may sign it for there
 
 REFUSED = "AWS was not able to validate the provided access credentials"  # one text for all reasons
@@ -36,14 +38,15 @@ class Reading:
 
     head: Head
     body: bytes
-    claim: Claim | None
+    claim: Claim | sigv2.QueryClaim | None
     service: str  # ec2 | sts | iam, or what else the signature names
     action: str | None
     version: str | None
     pairs: tuple[tuple[str, str], ...]  # without Action, Version and the signature's own
 
 
-def read(method: bytes, target: bytes, headers: Collection[tuple[bytes, Sequence[bytes]]], body: bytes) -> Reading:
+def read(method: bytes, target: bytes, headers: Collection[tuple[bytes, Sequence[bytes]]], body: bytes,
+         with_sigv2: bool = False) -> Reading:  # fmt: skip
     """Raises BAD_REQUEST, BAD_VALUE, NOT_AUTHENTICATED."""
     try:
         head = Head.read(method, target, headers)
@@ -60,14 +63,31 @@ def read(method: bytes, target: bytes, headers: Collection[tuple[bytes, Sequence
     named = dict(pairs)
     if sum(name in ("Action", "Version") for name, _ in pairs) > len({"Action", "Version"} & named.keys()):
         raise CloudError(Code.BAD_VALUE, "Action and Version are given once")
+    older = _older_claim(pairs) if with_sigv2 and "authorization" not in head.headers else None
     try:
-        claim = read_claim(head)
+        claim = older or read_claim(head)
     except BadSignature:
         raise CloudError(Code.NOT_AUTHENTICATED, REFUSED) from None
-    service = claim.service if claim else VERSIONS.get(named.get("Version", ""), "ec2")
-    own = {"Action", "Version", *(QUERY if claim and claim.presigned else ())}
+    service = claim.service if isinstance(claim, Claim) else VERSIONS.get(named.get("Version", ""), "ec2")
+    if older is not None and service not in SIGV2:
+        raise CloudError(Code.NOT_AUTHENTICATED, REFUSED)
+    own = {"Action", "Version", *_names_of(claim)}
     return Reading(head, body, claim, service, named.get("Action"), named.get("Version"),
                    tuple(pair for pair in pairs if pair[0] not in own))  # fmt: skip
+
+
+def _older_claim(pairs: Sequence[tuple[str, str]]) -> sigv2.QueryClaim | None:
+    try:
+        return sigv2.read_claim(pairs)
+    except BadSignature:
+        raise CloudError(Code.NOT_AUTHENTICATED, REFUSED) from None
+
+
+def _names_of(claim: Claim | sigv2.QueryClaim | None) -> Sequence[str]:
+    """Parameters that belong to the signature and not to the action."""
+    if isinstance(claim, sigv2.QueryClaim):
+        return sigv2.NAMES
+    return QUERY if claim is not None and claim.presigned else ()
 
 
 def _check_sizes(pairs: list[tuple[str, str]]) -> None:
@@ -93,8 +113,11 @@ async def authenticate(cloud: Cloud, reading: Reading) -> Caller:
     regions = (cloud.region, *cloud.aliases, *([GLOBAL_REGION] if reading.service == "iam" else ()))
     secret = credential.secret.reveal() if credential else None
     try:
-        verify(claim, reading.head, secret, Expected(cloud.clock.seconds(), regions, reading.service),
-               body_hash(reading.body))  # fmt: skip
+        if isinstance(claim, sigv2.QueryClaim):
+            sigv2.verify(claim, reading.head, secret, cloud.clock.seconds())
+        else:
+            verify(claim, reading.head, secret, Expected(cloud.clock.seconds(), regions, reading.service),
+                   body_hash(reading.body))  # fmt: skip
     except BadSignature as refused:
         if refused.kind in (Kind.SKEWED, Kind.EXPIRED):
             raise CloudError(Code.REQUEST_EXPIRED, LATE) from None

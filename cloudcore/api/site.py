@@ -49,7 +49,7 @@ class Api:
         """Never raises, except when it is cancelled."""
         request_id, service = str(uuid4()), "ec2"
         try:
-            reading = read(method, target, headers, body)
+            reading = read(method, target, headers, body, self._cloud.sigv2)
             service = reading.service
             if service not in ACTIONS:
                 return _elsewhere(reading, request_id)
@@ -68,8 +68,10 @@ class Api:
         caller = await authenticate(self._cloud, reading)
         operation = self._operation(reading)
         _authorise(caller, f"{service}:{operation.name}")
-        given = operation.parse(reading.pairs)
         action = ACTIONS[service].get(operation.name)
+        if self._cloud.throttle is not None and action is not None:
+            self._cloud.throttle.admit(caller.project_id, service, operation.name)
+        given = operation.parse(reading.pairs)
         if action is None:
             raise CloudError(Code.UNSUPPORTED, f"The action {operation.name} is not supported")
         dry_run = bool(given.pop("DryRun", False))

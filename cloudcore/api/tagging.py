@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cloudcore.api import port_changes
 from cloudcore.api.calls import Call, Outcome
 from cloudcore.api.describing import Asked, Filter, Kind, Row, describe
 from cloudcore.api.registry import Action
-from cloudcore.domain.ids import default_subnet, default_vpc, kind_of
+from cloudcore.domain.ids import beside_vpc, default_subnet, default_vpc, instance_of, interface_of, kind_of
+from cloudcore.domain.instances import State
 from cloudcore.errors import CloudError, Code
 from cloudcore.store.books import Books
 from cloudcore.store.pages import Wanted
@@ -25,6 +27,11 @@ UNKNOWN: Mapping[str, tuple[Code, str]] = {  # what a tag may be put on
     "security-group-rule": (Code.RULE_ID_UNKNOWN, "security group rule ID"),
     "vpc": (Code.VPC_UNKNOWN, "vpc ID"),
     "subnet": (Code.SUBNET_UNKNOWN, "subnet ID"),
+    "network-interface": (Code.INTERFACE_UNKNOWN, "networkInterface ID"),
+    "route-table": (Code.ROUTE_TABLE_UNKNOWN, "routeTable ID"),
+    "internet-gateway": (Code.INTERNET_GATEWAY_UNKNOWN, "internetGateway ID"),
+    "network-acl": (Code.NETWORK_ACL_UNKNOWN, "networkAcl ID"),
+    "dhcp-options": (Code.DHCP_OPTIONS_UNKNOWN, "dhcpOption ID"),
 }
 
 
@@ -99,7 +106,7 @@ async def create_tags(call: Call, asked: CreateTags) -> Mapping[str, Any] | None
     def work(books: Books, call: Call) -> Outcome:
         kinds = _known(books, call, asked.Resources)
         books.tags.put(call.project, kinds, tags)
-        return Outcome(None, tuple(kinds))
+        return Outcome(None, tuple(kinds), _retagged(books, call, kinds))
 
     return await call.change(work)
 
@@ -110,9 +117,13 @@ async def delete_tags(call: Call, asked: DeleteTags) -> Mapping[str, Any] | None
     def work(books: Books, call: Call) -> Outcome:
         kinds = _known(books, call, asked.Resources)
         books.tags.remove(call.project, list(kinds), unwanted)
-        return Outcome(None, tuple(kinds))
+        return Outcome(None, tuple(kinds), _retagged(books, call, kinds))
 
     return await call.change(work)
+
+
+def _retagged(books: Books, call: Call, kinds: Mapping[str, str]) -> tuple[str, ...]:
+    return port_changes.retagged(books, call, [id for id, kind in kinds.items() if kind == "instance"])
 
 
 def _known(books: Books, call: Call, resources: Sequence[str]) -> dict[str, str]:
@@ -147,6 +158,11 @@ def _own(books: Books, call: Call, kind: str, ids: list[str]) -> set[str]:
             return {one.rule.id for _, one in books.groups.rules_page(project, wanted)}
         case "vpc":
             return {default_vpc(project)}
+        case "network-interface":
+            own = books.instances.of_project(project, [instance_of(id) for id in ids])
+            return {interface_of(one.id) for one in own.values() if one.state is not State.TERMINATED}
+        case "route-table" | "internet-gateway" | "network-acl" | "dhcp-options":
+            return {beside_vpc(project, kind)}
     return {default_subnet(project, zone) for zone in call.cloud.zones}
 
 

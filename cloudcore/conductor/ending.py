@@ -5,8 +5,9 @@ from __future__ import annotations
 from cloudcore.conductor import facts
 from cloudcore.conductor.launching import RESEND, wanted_guest
 from cloudcore.conductor.means import Means
-from cloudcore.conductor.subjects import ALIVE, again, current, finish, spread_soon
-from cloudcore.domain.instances import Event, State
+from cloudcore.conductor.subjects import again, current, finish, spread_soon
+from cloudcore.domain.ids import interface_of
+from cloudcore.domain.instances import ALIVE, Event, State
 from cloudcore.rpc.compute import WantedGuest
 from cloudcore.rpc.network import ReleasedPort
 from cloudcore.store.books import Books
@@ -70,6 +71,7 @@ def forgotten(books: Books, step: Step) -> Step | None:
     books.quotas.release(instance.project, instances=1, vcpus=instance.vcpus)
     gone = books.instances.vacate(books.instances.observe(instance, Event.GUEST_GONE))
     books.memberships.leave(instance.id)
+    books.tags.drop(interface_of(instance.id))
     if instance.host is not None:
         revisions = books.memberships.bump(groups)
         told = {*books.memberships.awaited(groups, instance.id),

@@ -26,6 +26,8 @@ FAILPOINTS = (
     "conductor.forget.before", "conductor.forget.after",  # everything is given back
     "conductor.spread.before", "conductor.spread.after",  # network.ensure with groups
     "conductor.regrouped.before", "conductor.regrouped.after",
+    "conductor.replug.before", "conductor.replug.after",  # network.ensure with the port of a running instance
+    "conductor.confirmed.before", "conductor.confirmed.after",
     "conductor.retry.before", "conductor.retry.after",  # a step that met an error
     "conductor.facts.before", "conductor.facts.after",  # what hosts report
     "conductor.heard.before", "conductor.heard.after",  # heartbeats

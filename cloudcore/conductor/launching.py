@@ -24,7 +24,7 @@ RESTING = 5.0  # seconds between tries while freed addresses rest
 async def place(means: Means, step: Step) -> Step | None:
     instance = await means.look(current, step)
     if instance.host is not None:
-        return await means.transact("place", finish, step)
+        return await means.transact("place", settle_in, step)
     tried: tuple[str, ...] = ()
     for _ in range(ROUNDS):
         needs = Needs(step.operation, instance.vcpus, instance.memory_mib, instance.disk_gib, instance.zone, tried)
@@ -48,6 +48,16 @@ async def place(means: Means, step: Step) -> Step | None:
         tried += hosts
     text = f"{len(tried)} hosts were chosen, and others took their room first: {', '.join(tried)}"
     await means.transact("refuse", refuse, step, CAPACITY, text)
+    return None
+
+
+def settle_in(books: Books, step: Step) -> Step | None:
+    """One that was stopped stays on the host that has its disk; its type may have changed, and its claim follows."""
+    instance = current(books, step)
+    demand = Demand(instance.vcpus, instance.memory_mib, instance.disk_gib)
+    if books.hosts.resize(instance.id, demand):
+        return books.operations.finish(step)
+    refuse(books, step, CAPACITY, f"host {instance.host}, which has its disk, has no room for {instance.instance_type}")
     return None
 
 

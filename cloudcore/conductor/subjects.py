@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from cloudcore.domain.instances import AWAITS, Event, Instance, State
+from cloudcore.domain.instances import ALIVE, AWAITS, Event, Instance, State
 from cloudcore.store.books import Books
 from cloudcore.store.operations import Step
 
 LAUNCHING = frozenset(state for state, kind in AWAITS.items() if kind in ("launch", "start"))
-ALIVE = frozenset(State) - {State.TERMINATED}
 SETTLED = ALIVE - AWAITS.keys()
 GATHERED = 0.5  # seconds in which changes of a group's members gather for one message to each host
 REASON_LENGTH = 500  # characters kept of a reason

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cloudcore.domain.addresses import hostname
-from cloudcore.domain.ids import default_subnet, default_vpc, guest_uuid, tap_name
+from cloudcore.domain.ids import default_subnet, default_vpc, guest_uuid, interface_of, tap_name
 from cloudcore.domain.images import Image
 from cloudcore.domain.instances import Instance, State
-from cloudcore.domain.metadata_tree import Association, MetadataFacts, document
+from cloudcore.domain.metadata_tree import Association, MetadataFacts, Options, document
 from cloudcore.rpc.compute import ImageSource, WantedGuest
 from cloudcore.rpc.network import Port
 from cloudcore.store.books import Books
@@ -36,6 +36,7 @@ class Surroundings:
     root_device: str
     groups: tuple[Association, ...]
     public_key: str | None
+    tags: tuple[tuple[str, str], ...] | None = None  # None: the instance does not show its tags
 
 
 def guest(instance: Instance, image: Image | None) -> WantedGuest:
@@ -65,11 +66,12 @@ def port(instance: Instance, around: Surroundings) -> Port:
         groups=around.groups, key_name=instance.key_name, public_key=around.public_key,
         vpc_id=default_vpc(instance.project), vpc_cidr=around.cidr, subnet_cidr=around.cidr,
         subnet_id=default_subnet(instance.project, around.zone), root_device=around.root_device,
-        interface_id=f"eni-{instance.id.removeprefix('i-')}",
+        interface_id=interface_of(instance.id), tags=around.tags,
+        options=Options(instance.metadata_tokens, instance.metadata_endpoint, instance.metadata_hops),
     )  # fmt: skip
     groups = tuple(group.id for group in around.groups)
     return Port(instance.id, instance.generation, instance.mac, address, tap_name(instance.id), name, groups,
-                document(facts), instance.user_data)  # fmt: skip
+                document(facts), instance.user_data, instance.port_revision)  # fmt: skip
 
 
 # -- reading what it takes --------------------------------------------------------------------------------------------
@@ -91,8 +93,13 @@ def port_of(books: Books, instance: Instance, region: str) -> Port:
         root_device=image.root_device if image else "/dev/vda",
         groups=tuple(Association(name, id) for id, name in sorted(names.items())),
         public_key=pair.public_key if pair else None,
+        tags=tags_of(books, instance) if instance.metadata_tags else None,
     )
     return port(instance, around)
+
+
+def tags_of(books: Books, instance: Instance) -> tuple[tuple[str, str], ...]:
+    return tuple(books.tags.of(instance.project, [instance.id]).get(instance.id, {}).items())
 
 
 def group_ids(ports: Iterable[Port]) -> list[str]:

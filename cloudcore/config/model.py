@@ -55,6 +55,7 @@ def key(default: Any, says: str, bounds: Bounds | None = None) -> Any:
 class Api:
     listen: str = key("127.0.0.1", "address of the EC2, STS and IAM endpoint")
     port: int = key(8773, "port of the EC2, STS and IAM endpoint", PORT)
+    sigv2: bool = key(False, "whether old clients may sign for EC2 and STS by Signature Version 2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +145,12 @@ class Quotas:
 
 
 @dataclass(frozen=True, slots=True)
+class Throttling:
+    enabled: bool = key(True, "whether an account may call each action only so often")
+    factor: float = key(1.0, "how much wider than usual the limits are", POSITIVE)
+
+
+@dataclass(frozen=True, slots=True)
 class Conductor:
     concurrency: int = key(32, "steps under way at once", AT_LEAST_ONE)
     sweep: float = key(5.0, "seconds between looks for due steps", POSITIVE)
@@ -171,5 +178,6 @@ class Config:
     compute: Compute = Compute()
     images: Images = Images()
     quotas: Quotas = Quotas()
+    throttling: Throttling = Throttling()
     conductor: Conductor = Conductor()
     log: Log = Log()

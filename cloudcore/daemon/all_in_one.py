@@ -14,6 +14,7 @@ from cloudcore.config.model import Config
 from cloudcore.config.places import endpoints_file
 from cloudcore.daemon import control, hosting
 from cloudcore.daemon.ground import Stack, auth_of, bus_of, database_of, ground, objects_of
+from cloudcore.daemon.serving import url
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ async def assemble(stack: Stack, reactor: Any, config: Config, state: Path) -> d
     await stack.add(control.scheduler(under, bus, database), *control.images(under, bus, objects))
     await stack.add(control.conductor(under, bus, database))
     await stack.add(*await hosting.compute(under, bus, objects))
-    ec2 = control.api_door(under, bus, database, auth)
+    ec2 = control.api_door(under, bus, database, auth, url(config.objectstore.listen, s3.port))
     await stack.add(ec2)
     endpoints = {"ec2": url(config.api.listen, ec2.port), "s3": url(config.objectstore.listen, s3.port)}
     written = json.dumps(endpoints | {"pid": os.getpid(), "metadata_port": under.metadata_port})
@@ -60,9 +61,3 @@ async def assemble(stack: Stack, reactor: Any, config: Config, state: Path) -> d
     aside.write_text(written)
     aside.rename(endpoints_file(state))
     return endpoints
-
-
-def url(listen: str, port: int) -> str:
-    """How a client on this machine reaches it."""
-    host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "[::1]"}.get(listen, listen)  # noqa: S104 - compared only
-    return f"http://{host}:{port}"

@@ -5,19 +5,23 @@ from __future__ import annotations
 import hmac
 import os
 from typing import Any
+from urllib.parse import urlsplit
 
 from twisted.application.service import Service
+from twisted.internet.endpoints import HostnameEndpoint
 
 from cloudcore.api.calls import Cloud
 from cloudcore.api.site import Api
+from cloudcore.api.throttling import Throttle
 from cloudcore.api.transport import ApiFactory
 from cloudcore.auth.model import AuthManager
 from cloudcore.conductor.service import Conductor
 from cloudcore.conductor.service import Settings as ConductorSettings
 from cloudcore.config.places import master_key_file
 from cloudcore.daemon import places
+from cloudcore.daemon.front import FrontFactory
 from cloudcore.daemon.ground import Ground, Served
-from cloudcore.daemon.serving import Door
+from cloudcore.daemon.serving import Door, url
 from cloudcore.domain import policy, quotas
 from cloudcore.images.objects import ObjectStore as ImageObjects
 from cloudcore.images.worker import ImageWorker
@@ -62,7 +66,8 @@ def conductor(under: Ground, bus: Bus, database: Database[Any]) -> Service:
     return Conductor(under.reactor, bus, database, settings, under.failpoint)
 
 
-def api_door(under: Ground, bus: Bus, database: Database[Any], auth: AuthManager) -> Door:
+def api_door(under: Ground, bus: Bus, database: Database[Any], auth: AuthManager, s3: str = "") -> Door:
+    """`s3` is where the object store listens; requests for it that come here are passed on to it."""
     config = under.config
     cloud = Cloud(
         clock=under.reactor, random=os.urandom, database=database, auth=auth,
@@ -71,10 +76,31 @@ def api_door(under: Ground, bus: Bus, database: Database[Any], auth: AuthManager
         off_reactor=under.in_thread, page_secret=page_secret(under),
         region=config.cloud.region, zones=(config.cloud.zone,), endpoint=lambda: f"{config.api.listen}:{door.port}",
         cidr=config.network.cidr, limits=limits(under), cell=config.cloud.cell,
-        failpoint=under.failpoint,
+        failpoint=under.failpoint, throttle=throttle(under), sigv2=config.api.sigv2,
     )  # fmt: skip
-    door = Door(under.reactor, config.api.listen, config.api.port, ApiFactory(Api(cloud), under.reactor))
+    factory = with_s3(under, ApiFactory(Api(cloud), under.reactor), s3 or s3_url(under))
+    door = Door(under.reactor, config.api.listen, config.api.port, factory)
     return door
+
+
+def s3_url(under: Ground) -> str:
+    """Where the object store is, as far as the configuration tells; empty when it does not."""
+    store = under.config.objectstore
+    return under.config.images.endpoint or (url(store.listen, store.port) if store.port else "")
+
+
+def with_s3(under: Ground, factory: ApiFactory, where: str) -> Any:
+    """A store behind TLS has to be asked directly: what is passed on is passed on as it is."""
+    found = urlsplit(where)
+    if found.scheme != "http" or not found.hostname:
+        return factory
+    store = HostnameEndpoint(under.reactor, found.hostname, found.port or 80, timeout=5)
+    return FrontFactory(factory, store.connect, under.reactor)
+
+
+def throttle(under: Ground) -> Throttle | None:
+    configured = under.config.throttling
+    return Throttle(under.reactor.seconds, configured.factor) if configured.enabled else None
 
 
 def page_secret(under: Ground) -> bytes:

@@ -128,3 +128,9 @@ class Systemd(Service):
         tell_systemd(b"STOPPING=1")
         if self._pulse.running:
             self._pulse.stop()
+
+
+def url(listen: str, port: int) -> str:
+    """How a client on this machine reaches it."""
+    host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "[::1]"}.get(listen, listen)  # noqa: S104 - compared only
+    return f"http://{host}:{port}"

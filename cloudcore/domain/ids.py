@@ -18,6 +18,10 @@ PREFIXES = {
     "vpc": "vpc",
     "subnet": "subnet",
     "network-interface": "eni",
+    "route-table": "rtb",
+    "internet-gateway": "igw",
+    "network-acl": "acl",
+    "dhcp-options": "dopt",
 }
 KINDS = {prefix: kind for kind, prefix in PREFIXES.items()}
 FORM = re.compile(r"([a-z]+)-([0-9a-f]{8}|[0-9a-f]{17})")
@@ -61,6 +65,24 @@ def mac_address(instance: str) -> str:
 def default_vpc(project: str) -> str:
     """Each account has one default VPC; its id follows from the account and needs no row."""
     return f"{PREFIXES['vpc']}-{hashlib.sha256(f'vpc {project}'.encode()).hexdigest()[:17]}"
+
+
+def beside_vpc(project: str, kind: str) -> str:
+    """The account's one route table, internet gateway, network ACL or set of DHCP options; no rows either."""
+    return f"{PREFIXES[kind]}-{default_vpc(project).partition('-')[2]}"
+
+
+def interface_of(instance: str) -> str:
+    """Each instance has one interface, whose id follows from its own."""
+    return f"{PREFIXES['network-interface']}-{instance.partition('-')[2]}"
+
+
+def attachment_of(instance: str) -> str:
+    return f"eni-attach-{instance.partition('-')[2]}"
+
+
+def instance_of(interface: str) -> str:
+    return f"{PREFIXES['instance']}-{interface.partition('-')[2]}"
 
 
 def default_subnet(project: str, zone: str) -> str:

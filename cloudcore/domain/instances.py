@@ -85,6 +85,8 @@ AWAITS: dict[State, str] = {  # operation kinds of the conductor
     State.SHUTTING_DOWN: "terminate",
 }
 
+ALIVE = frozenset(State) - {State.TERMINATED}
+
 EC2_CODE: dict[State, tuple[int, str]] = {
     State.PENDING: (0, "pending"),
     State.STARTING: (0, "pending"),
@@ -135,3 +137,11 @@ class Instance:
     user_data: bytes | None = None
     key_id: str | None = None
     requester: str = ""
+    stop_protected: bool = False  # DisableApiStop
+    monitored: bool = False  # as asked; there is one resolution of measurement
+    metadata_tokens: str = "optional"  # or required
+    metadata_endpoint: str = "enabled"  # or disabled
+    metadata_hops: int = 1  # 1 to 64
+    metadata_tags: bool = False  # whether the guest may read its tags
+    port_revision: int = 0  # grows with each change of what its port says, within a generation too
+    port_applied: int = 0  # the revision that the host has confirmed

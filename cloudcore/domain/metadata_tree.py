@@ -22,6 +22,7 @@ VERSIONS = (
 )  # fmt: skip
 OPTIONS, META_DATA, DYNAMIC, USER_DATA = "options", "meta-data", "dynamic", "user-data"
 KEYS = (META_DATA, "public-keys")
+DOMAIN = "cloudcore.internal"  # of guests' names
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class MetadataFacts:
     hostname: str  # the bare name: ip-10-90-0-12
     pending_time: str
     launch_index: int = 0
-    domain: str = "cloudcore.internal"
+    domain: str = DOMAIN
     architecture: str = "x86_64"
     groups: tuple[Association, ...] = ()
     key_name: str | None = None

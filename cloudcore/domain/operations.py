@@ -12,6 +12,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "stop": ("halt",),
     "terminate": ("destroy", "unplug", "forget"),
     "regroup": ("spread",),
+    "replug": ("replug",),  # of an instance, whatever its generation: what its port says has changed
 }
 
 GIVES_UP: dict[str, float] = {
@@ -20,7 +21,10 @@ GIVES_UP: dict[str, float] = {
     "stop": float("inf"),  # repeated until the host says so
     "terminate": float("inf"),
     "regroup": float("inf"),
+    "replug": float("inf"),
 }
+
+JOINED = frozenset({"regroup", "replug"})  # what is told is read when it is told: those that still wait are one
 
 LEASE = 15.0  # seconds: how long the steps of a conductor that died stay untouched; one that lives renews in time
 RETRY_DELAYS = (1.0, 2.0, 4.0, 8.0, 10.0)  # seconds after the first, second ... attempt; the last one goes on

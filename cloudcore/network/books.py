@@ -1,8 +1,9 @@
 """What a host's network is to be: ports and groups, the records that say so, and which record changes anything.
 
-A port counts by the generation of its instance, a group by its revision: an older one is a late message and changes
-nothing. A released port leaves a tombstone with its generation, for delete wins: the same or an older generation does
-not bring it back. Groups that no port here needs, neither as its own nor as the peer of a rule, are dropped.
+A port counts by the generation of its instance and its revision within that, a group by its revision: an older one is
+a late message and changes nothing. A released port leaves a tombstone with its generation, for delete wins: the same or
+an older generation does not bring it back. Groups that no port here needs, neither as its own nor as the peer of a
+rule, are dropped.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class Books:
             return record.generation > buried if port is None else record.generation >= port.generation
         if port is None:
             return record.generation > buried
-        return port.generation <= record.generation and port != record
+        return (port.generation, port.revision) <= (record.generation, record.revision) and port != record
 
     def _vacate(self, instance: str) -> None:
         port = self.ports.pop(instance, None)

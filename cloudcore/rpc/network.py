@@ -20,7 +20,7 @@ from cloudcore.rpc.contract import call, contract
 @dataclass(frozen=True, slots=True)
 class Port:
     """One guest's place in the network. `metadata` is the document of domain/metadata_tree.py, plain JSON;
-    `user_data` the decoded bytes, None when there are none."""
+    `user_data` the decoded bytes, None when there are none. `revision` orders what is said of one generation."""
 
     instance: str
     generation: int
@@ -31,6 +31,7 @@ class Port:
     groups: tuple[str, ...] = ()
     metadata: dict[str, Any] = field(default_factory=dict)
     user_data: bytes | None = None
+    revision: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,4 +91,4 @@ class Network(Protocol):
     def present(self, request: Everything) -> Deferred[Ports]: ...
 
 
-NETWORK = contract("network", (1, 0), Network)
+NETWORK = contract("network", (1, 1), Network)

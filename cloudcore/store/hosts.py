@@ -111,6 +111,22 @@ class Hosts:
             raise LostRace(instance) from problem
         return True
 
+    def resize(self, instance: str, demand: Demand) -> bool:
+        """Makes the allocation what the instance demands now; False when its host has no room for more."""
+        held = self._connection.execute(sa.select(allocations).where(allocations.c.instance == instance)).one_or_none()
+        if held is None:
+            return False
+        more = {amount: getattr(demand, amount) - getattr(held, amount) for amount in AMOUNTS}
+        if not any(more.values()):
+            return True
+        host = Host(*self._connection.execute(LOCK, {"the_name": held.host}).one())
+        if any(number > max(0, getattr(host.free, amount)) for amount, number in more.items()):
+            return False  # what shrinks fits also where a host has shrunk below what it holds
+        self._move(host, more)
+        mine = sa.update(allocations).where(allocations.c.instance == instance)
+        self._connection.execute(mine.values(**{amount: getattr(demand, amount) for amount in AMOUNTS}))
+        return True
+
     def release(self, instance: str) -> bool:
         """Gives back what the instance holds; False when it holds nothing."""
         gone = sa.delete(allocations).where(allocations.c.instance == instance).returning(*allocations.c)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import fields
 from functools import cache
 from typing import Any
@@ -105,13 +105,32 @@ class Instances:
     def place(self, instance: Instance, host: str, address: str) -> Instance:
         return self._update(instance, host=host, address=address)
 
-    def protect(self, instance: Instance, protected: bool) -> Instance:
-        """Whether a request may terminate it."""
-        return self._update(instance, protected=protected)
+    def modify(self, instance: Instance, **changes: Any) -> Instance:
+        """Sets attributes that are nobody's state. The moment of the last change stays: that is of the state."""
+        return self._update(instance, **changes, changed=instance.changed)
 
-    def on_shutdown(self, instance: Instance, behaviour: str) -> Instance:
-        """What a shutdown from within means: stop or terminate."""
-        return self._update(instance, shutdown_behaviour=behaviour)
+    def reshape_port(self, instance: Instance, **changes: Any) -> Instance:
+        """As `modify`, and what the instance's port says changes: the host must hear of it. Returns the row as it is
+        after whatever was written to it before."""
+        seen = {"the_id": instance.id, "the_generation": instance.generation, "the_state": instance.state.value}
+        stored = {f"new_{name}": value for name, value in changes.items()}
+        if self._connection.execute(reshape(tuple(stored)), seen | stored).rowcount != 1:
+            raise LostRace(instance.id)
+        return from_row(self._connection.execute(FIND, {"the_id": instance.id}).one())
+
+    def port_confirmed(self, instance: str, revision: int) -> None:
+        older = sa.and_(instances.c.id == instance, instances.c.port_applied < revision)
+        self._connection.execute(sa.update(instances).where(older).values(port_applied=revision))
+
+    def join(self, instance: str, groups: Collection[str]) -> None:
+        """Member of exactly these groups from now on."""
+        mine = instance_groups.c.instance == instance
+        rows = [{"instance": instance, "group_id": group} for group in groups]
+        try:
+            self._connection.execute(sa.delete(instance_groups).where(mine))
+            self._connection.execute(sa.insert(instance_groups), rows)
+        except sa.exc.IntegrityError:  # a group that has just gone: another try finds out
+            raise LostRace(instance) from None
 
     def vacate(self, instance: Instance) -> Instance:
         """Gives the address back. The host stays on record: people ask where it ran."""
@@ -126,7 +145,7 @@ class Instances:
         return self._update(before, state=state, generation=generation, reason_code=code, reason=reason)
 
     def _update(self, before: Instance, **changes: Any) -> Instance:
-        values = changes | {"changed": self._now()}
+        values = {"changed": self._now()} | changes
         stored = {f"new_{name}": value.value if isinstance(value, State) else value for name, value in values.items()}
         seen = {"the_id": before.id, "the_generation": before.generation, "the_state": before.state.value}
         if self._connection.execute(move(tuple(stored)), seen | stored).rowcount != 1:
@@ -138,6 +157,12 @@ class Instances:
 def move(parameters: tuple[str, ...]) -> sa.Update:
     """Sets the columns that these parameters (`new_state` ...) name."""
     return MOVE.values({name.removeprefix("new_"): sa.bindparam(name) for name in parameters})
+
+
+@cache
+def reshape(parameters: tuple[str, ...]) -> sa.Update:
+    """As `move`, with one more revision of the port."""
+    return move(parameters).values(port_revision=instances.c.port_revision + 1)
 
 
 class LostRace(Exception):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
-from cloudcore.domain.operations import GIVES_UP, LEASE, STEPS
+from cloudcore.domain.operations import GIVES_UP, JOINED, LEASE, STEPS
 from cloudcore.store.schema import instances, operations, steps
 
 FOREVER = 1e12  # seconds; infinity has no portable form in a database
@@ -79,8 +79,8 @@ class Operations:
 
         Older operations of the same instance are superseded here and now (delete always wins).
         """
-        if kind == "regroup":
-            return self.regroup(subject, generation, project, request_id, 0.0)
+        if kind in JOINED:
+            return self._join_or_begin(kind, subject, generation, project, request_id, 0.0)
         if kind != "launch":  # nothing is older than a launch
             self._supersede_older(subject, generation)
         operation = self._insert_operation(kind, subject, generation, project, request_id)
@@ -91,13 +91,7 @@ class Operations:
     def regroup(self, group: str, revision: int, project: str, request_id: str, delay: float) -> str:
         """Due in `delay` seconds. It joins one that still waits for the same group, which then is due no later: what is
         spread is read when it runs, so that many changes cost one message per host."""
-        waiting = self._joined(group, revision, self._now() + delay)
-        if waiting is not None:
-            return waiting
-        operation = self._insert_operation("regroup", group, revision, project, request_id)
-        step = Step(operation, 0, STEPS["regroup"][0], group, 0, 0, FOREVER, "regroup", revision, project)
-        self._insert_step(step, delay)
-        return operation
+        return self._join_or_begin("regroup", group, revision, project, request_id, delay)
 
     def take(self, owner: str, limit: int) -> list[Step]:
         """Leases up to `limit` due steps, longest due first, at most one per subject."""
@@ -194,9 +188,19 @@ class Operations:
         return self._connection.execute(sa.delete(operations).where(old)).rowcount
 
 
-    def _joined(self, group: str, revision: int, due: float) -> str | None:
+    def _join_or_begin(self, kind: str, subject: str, revision: int, project: str, request_id: str,
+                       delay: float) -> str:  # fmt: skip
+        waiting = self._joined(kind, subject, revision, self._now() + delay)
+        if waiting is not None:
+            return waiting
+        operation = self._insert_operation(kind, subject, revision, project, request_id)
+        step = Step(operation, 0, STEPS[kind][0], subject, 0, 0, FOREVER, kind, revision, project)
+        self._insert_step(step, delay)
+        return operation
+
+    def _joined(self, kind: str, subject: str, revision: int, due: float) -> str | None:
         """By a write to the step's row, so that it is settled with `take` which of the two came first."""
-        idle = sa.and_(DUE, steps.c.subject == group, steps.c.kind == STEPS["regroup"][0],
+        idle = sa.and_(DUE, steps.c.subject == subject, steps.c.kind == STEPS[kind][0],
                        steps.c.lease_expires <= self._now())  # fmt: skip
         sooner = sa.case((steps.c.due < due, steps.c.due), else_=due)
         joined = sa.update(steps).where(idle).values(due=sooner).returning(steps.c.operation)
@@ -208,7 +212,7 @@ class Operations:
 
     def _supersede_older(self, subject: str, generation: int) -> None:
         older = sa.and_(operations.c.subject == subject, operations.c.state == "open",
-                        operations.c.generation < generation)  # fmt: skip
+                        operations.c.generation < generation, operations.c.kind.not_in(JOINED))  # fmt: skip
         closed = sa.update(operations).where(older).values(state="superseded", finished=self._now())
         ended = list(self._connection.execute(closed.returning(operations.c.id)).scalars())
         if ended:
@@ -233,15 +237,15 @@ class Operations:
     def _proceed(self, step: Step, leased: bool) -> Step | None:
         kinds, n = STEPS[step.operation_kind], step.n + 1
         if n == len(kinds):
-            self._close(step.operation, "done", regroup=step.operation_kind == "regroup")
+            self._close(step.operation, "done", forgotten=step.operation_kind in JOINED)
             return None
         count, owner = (1, step.owner) if leased else (0, "")
         following = replace(step, n=n, kind=kinds[n], attempt=count, lease_epoch=count, owner=owner)
         self._insert_step(following)
         return following if leased else None
 
-    def _close(self, operation: str, state: str, result: str | None = None, regroup: bool = False) -> None:
-        if regroup:  # worth no history, and there are very many
+    def _close(self, operation: str, state: str, result: str | None = None, forgotten: bool = False) -> None:
+        if forgotten:  # worth no history, and there are very many
             self._connection.execute(sa.delete(operations).where(operations.c.id == operation))
         else:
             values = {"new_state": state, "new_result": result, "new_finished": self._now()}

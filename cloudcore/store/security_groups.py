@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -102,6 +102,29 @@ class SecurityGroups:
         self._connection.execute(sa.delete(rules).where(rules.c.group_id == group, rules.c.id.in_(ids)))
         return revision, gone
 
+    def change_rules(self, group: str, changed: Sequence[DescribedRule]) -> int:
+        """The new revision. Rules with these ids say this from now on. Raises RULE_DUPLICATE, LostRace."""
+        revision = self.touch(group)
+        after = {one.rule.id: one.rule for one in self._rules([group]).get(group, ())}
+        if not {one.rule.id for one in changed} <= after.keys():
+            raise LostRace(group)  # one has just gone: another try finds out
+        after |= {one.rule.id: one.rule for one in changed}
+        seen: set[object] = set()
+        for rule in after.values():
+            if matching(rule) in seen:
+                raise CloudError(Code.RULE_DUPLICATE, f"The specified rule {sentence(rule)} already exists")
+            seen.add(matching(rule))
+        ids = [one.rule.id for one in changed]  # away and back, for two rules may change places
+        created = self._created(ids)
+        self._connection.execute(sa.delete(rules).where(rules.c.id.in_(ids)))
+        self._insert_rules(group, changed, created)
+        return revision
+
+    def describe_rules(self, described: Iterable[DescribedRule]) -> None:
+        for one in described:
+            mine = rules.c.id == one.rule.id
+            self._connection.execute(sa.update(rules).where(mine).values(description=one.description))
+
     def delete(self, group: SecurityGroup) -> None:
         """Raises GROUP_RESERVED, GROUP_IN_USE."""
         if group.name == DEFAULT_NAME:
@@ -145,12 +168,18 @@ class SecurityGroups:
         found = sa.select(rules.c.group_id).where(rules.c.source_group == group).distinct().order_by(rules.c.group_id)
         return list(self._connection.execute(found).scalars())
 
-    def _insert_rules(self, group: str, added: Iterable[DescribedRule]) -> None:
-        now = self._now()
+    def _created(self, ids: Collection[str]) -> dict[str, float]:
+        chosen = sa.select(rules.c.id, rules.c.created).where(rules.c.id.in_(list(ids)))
+        return _pairs(self._connection.execute(chosen))
+
+    def _insert_rules(self, group: str, added: Iterable[DescribedRule],
+                      created: Mapping[str, float] | None = None) -> None:  # fmt: skip
+        now, earlier = self._now(), created or {}
         rows = [
             {"id": one.rule.id, "group_id": group, "egress": one.rule.egress, "protocol": one.rule.protocol,
              "from_port": one.rule.from_port, "to_port": one.rule.to_port, "cidr": one.rule.cidr or "",
-             "source_group": one.rule.source_group or "", "description": one.description, "created": now}
+             "source_group": one.rule.source_group or "", "description": one.description,
+             "created": earlier.get(one.rule.id, now)}
             for one in added
         ]  # fmt: skip
         if rows:
@@ -165,7 +194,7 @@ class SecurityGroups:
         return found
 
 
-def _pairs(rows: Iterable[Any]) -> dict[str, str]:
+def _pairs(rows: Iterable[Any]) -> dict[str, Any]:
     return {first: second for first, second in rows}  # noqa: C416  (a Row is no pair to dict)
 
 

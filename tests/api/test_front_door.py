@@ -218,6 +218,63 @@ async def test_boto3_is_told_once_what_is_wrong(tmp_path: Path) -> None:
 
 
 @pytest.mark.deadline(60)
+async def test_boto3_reads_and_changes_what_terraform_and_ansible_do(tmp_path: Path) -> None:
+    def attributes(door: Door) -> None:
+        ec2 = door.client("ec2")
+        options = {"HttpTokens": "required", "HttpPutResponseHopLimit": 2, "HttpEndpoint": "enabled"}
+        made = ec2.run_instances(ImageId=IMAGE, MinCount=1, MaxCount=1, MetadataOptions=options, DisableApiStop=True,
+                                 Monitoring={"Enabled": True})["Instances"][0]
+        id = made["InstanceId"]
+        assert (made["MetadataOptions"]["HttpTokens"], made["Monitoring"]["State"]) == ("required", "enabled")
+        ec2.get_waiter("instance_running").wait(InstanceIds=[id], WaiterConfig={"Delay": 1})
+        refused("OperationNotPermitted", ec2.stop_instances, InstanceIds=[id])
+        ec2.modify_instance_attribute(InstanceId=id, DisableApiStop={"Value": False})
+        ec2.unmonitor_instances(InstanceIds=[id])
+        ec2.modify_instance_metadata_options(InstanceId=id, HttpTokens="optional", InstanceMetadataTags="enabled")
+        group = ec2.create_security_group(GroupName="web", Description="w")["GroupId"]
+        ec2.modify_instance_attribute(InstanceId=id, Groups=[group])
+        (interface,) = ec2.describe_network_interfaces(
+            Filters=[{"Name": "group-id", "Values": [group]}])["NetworkInterfaces"]  # fmt: skip
+        assert interface["Attachment"]["InstanceId"] == id
+        ec2.stop_instances(InstanceIds=[id])
+        ec2.get_waiter("instance_stopped").wait(InstanceIds=[id], WaiterConfig={"Delay": 1})
+        ec2.modify_instance_attribute(InstanceId=id, InstanceType={"Value": "t3.small"})
+        ec2.modify_instance_attribute(InstanceId=id, UserData={"Value": b"#!/bin/sh\n"})
+        ec2.start_instances(InstanceIds=[id])
+        ec2.get_waiter("instance_running").wait(InstanceIds=[id], WaiterConfig={"Delay": 1})
+        now = ec2.describe_instances(InstanceIds=[id])["Reservations"][0]["Instances"][0]
+        assert (now["InstanceType"], now["MetadataOptions"]["HttpTokens"]) == ("t3.small", "optional")
+        read = ec2.describe_instance_attribute(InstanceId=id, Attribute="userData")
+        assert read["UserData"]["Value"] == "IyEvYmluL3NoCg=="
+
+    await opened(tmp_path, lambda door: deferToThread(attributes, door))
+
+
+@pytest.mark.deadline(60)
+async def test_boto3_finds_the_default_network_whole_and_nothing_beyond(tmp_path: Path) -> None:
+    def network(door: Door) -> None:
+        ec2 = door.client("ec2")
+        (vpc,) = ec2.describe_vpcs()["Vpcs"]
+        within = [{"Name": "vpc-id", "Values": [vpc["VpcId"]]}]
+        (table,) = ec2.describe_route_tables(Filters=within)["RouteTables"]
+        assert table["Associations"][0]["Main"]
+        assert len(ec2.describe_network_acls(Filters=within)["NetworkAcls"]) == 1
+        attached = [{"Name": "attachment.vpc-id", "Values": [vpc["VpcId"]]}]
+        (gateway,) = ec2.describe_internet_gateways(Filters=attached)["InternetGateways"]
+        assert gateway["InternetGatewayId"] in [route["GatewayId"] for route in table["Routes"]]
+        ec2.describe_dhcp_options(DhcpOptionsIds=[vpc["DhcpOptionsId"]])
+        found = ec2.describe_vpc_attribute(VpcId=vpc["VpcId"], Attribute="enableDnsSupport")
+        assert found["EnableDnsSupport"] == {"Value": True}
+        assert ec2.describe_volumes()["Volumes"] == ec2.describe_hosts()["Hosts"] == []
+        refused("InvalidVolume.NotFound", ec2.describe_volumes, VolumeIds=["vol-0123456789abcdef0"])
+        refused("UnsupportedOperation", ec2.describe_instance_credit_specifications)
+        for pages in ("describe_volumes", "describe_network_interfaces", "describe_route_tables"):
+            assert list(ec2.get_paginator(pages).paginate(PaginationConfig={"PageSize": 5}))
+
+    await opened(tmp_path, lambda door: deferToThread(network, door))
+
+
+@pytest.mark.deadline(60)
 async def test_s10_a_hundred_sends_of_one_token_launch_once(tmp_path: Path) -> None:
     def storm(door: Door) -> None:
         ec2 = door.client("ec2", max_pool_connections=16)

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from cloudcore.api.catalogue import ACTIONS
+from cloudcore.domain.ids import beside_vpc, default_vpc, interface_of
+from tests.api.conftest import ALICE
 
 WHERE = [  # action, parameter that names, what it names, what else the action needs
     ("DescribeInstances", "InstanceId.1", "instance", {}),
@@ -19,6 +21,17 @@ WHERE = [  # action, parameter that names, what it names, what else the action n
     ("GetConsoleOutput", "InstanceId", "instance", {}),
     ("DescribeInstanceAttribute", "InstanceId", "instance", {"Attribute": "userData"}),
     ("ModifyInstanceAttribute", "InstanceId", "instance", {"DisableApiTermination.Value": "true"}),
+    ("ModifyInstanceMetadataOptions", "InstanceId", "instance", {"HttpTokens": "required"}),
+    ("MonitorInstances", "InstanceId.1", "instance", {}),
+    ("UnmonitorInstances", "InstanceId.1", "instance", {}),
+    ("DescribeNetworkInterfaces", "NetworkInterfaceId.1", "interface", {}),
+    ("DescribeRouteTables", "RouteTableId.1", "route table", {}),
+    ("DescribeInternetGateways", "InternetGatewayId.1", "internet gateway", {}),
+    ("DescribeNetworkAcls", "NetworkAclId.1", "network acl", {}),
+    ("DescribeDhcpOptions", "DhcpOptionsId.1", "dhcp options", {}),
+    ("DescribeVpcAttribute", "VpcId", "vpc", {"Attribute": "enableDnsSupport"}),
+    ("CreateTags", "ResourceId.1", "interface", {"Tag.1.Key": "a"}),
+    ("CreateTags", "ResourceId.1", "route table", {"Tag.1.Key": "a"}),
     ("CreateTags", "ResourceId.1", "instance", {"Tag.1.Key": "a"}),
     ("CreateTags", "ResourceId.1", "group", {"Tag.1.Key": "a"}),
     ("CreateTags", "ResourceId.1", "rule", {"Tag.1.Key": "a"}),
@@ -37,10 +50,19 @@ WHERE = [  # action, parameter that names, what it names, what else the action n
     ("DescribeSecurityGroupRules", "SecurityGroupRuleId.1", "rule", {}),
     ("AuthorizeSecurityGroupIngress", "GroupId", "group", {"IpProtocol": "-1", "CidrIp": "0.0.0.0/0"}),
     ("RevokeSecurityGroupEgress", "GroupId", "group", {"IpProtocol": "-1", "CidrIp": "0.0.0.0/0"}),
+    ("ModifySecurityGroupRules", "GroupId", "group",
+     {"SecurityGroupRule.1.SecurityGroupRuleId": "sgr-0fedcba9876543210",
+      "SecurityGroupRule.1.SecurityGroupRule.IpProtocol": "-1",
+      "SecurityGroupRule.1.SecurityGroupRule.CidrIpv4": "10.0.0.0/8"}),
+    ("UpdateSecurityGroupRuleDescriptionsIngress", "GroupId", "group",
+     {"SecurityGroupRuleDescription.1.SecurityGroupRuleId": "sgr-0fedcba9876543210"}),
     ("DescribeTags", "Filter.1.Value.1", "instance", {"Filter.1.Name": "resource-id"}),
 ]  # fmt: skip
 NEVER = {"instance": "i-0fedcba9876543210", "group": "sg-0fedcba9876543210", "rule": "sgr-0fedcba9876543210",
-         "pair": "key-0fedcba9876543210", "image": "ami-0fedcba9876543210"}  # fmt: skip
+         "pair": "key-0fedcba9876543210", "image": "ami-0fedcba9876543210", "interface": "eni-0fedcba9876543210",
+         "vpc": "vpc-0fedcba9876543210", "route table": "rtb-0fedcba9876543210",
+         "internet gateway": "igw-0fedcba9876543210", "network acl": "acl-0fedcba9876543210",
+         "dhcp options": "dopt-0fedcba9876543210"}  # fmt: skip
 
 
 def belongings(house: Any) -> dict[str, str]:
@@ -51,7 +73,10 @@ def belongings(house: Any) -> dict[str, str]:
                      CidrIp="10.0.0.0/8").text(".//securityGroupRuleId")  # fmt: skip
     pair = house.ask("CreateKeyPair", KeyName="k", KeyType="ed25519").text("keyPairId")
     house.ask("CreateTags", **{"ResourceId.1": instance, "Tag.1.Key": "a"})
-    return {"instance": instance, "group": group, "rule": rule, "pair": pair, "image": "ami-00000000000000001"}
+    given = {kind.replace("-", " "): beside_vpc(ALICE, kind)
+             for kind in ("route-table", "internet-gateway", "network-acl", "dhcp-options")}  # fmt: skip
+    return given | {"instance": instance, "group": group, "rule": rule, "pair": pair, "image": "ami-00000000000000001",
+                    "interface": interface_of(instance), "vpc": default_vpc(ALICE)}  # fmt: skip
 
 
 def rows(house: Any) -> list[Any]:
@@ -73,9 +98,10 @@ def test_foreign_equals_absent(house: Any, action: str, parameter: str, kind: st
 
 
 def test_every_action_that_takes_an_id_is_here() -> None:
-    """The egress and ingress twins share their code; VPCs, subnets and types are nobody's rows."""
+    """Egress and ingress twins share their code; VPCs, subnets and types are nobody's rows; two have no answer."""
     elsewhere = {"AuthorizeSecurityGroupEgress", "RevokeSecurityGroupIngress", "DescribeVpcs", "DescribeSubnets",
-                 "CreateSecurityGroup", "DescribeAvailabilityZones"}  # fmt: skip
+                 "CreateSecurityGroup", "DescribeAvailabilityZones", "UpdateSecurityGroupRuleDescriptionsEgress",
+                 "DescribeInstanceCreditSpecifications", "GetInstanceUefiData"}  # fmt: skip
     taking = {name for name, action in ACTIONS["ec2"].items()
               if any(one.name == "Resources" or one.name.removesuffix("s").endswith("Id")
                      for one in fields(action.parameters))}  # fmt: skip

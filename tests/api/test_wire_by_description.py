@@ -18,10 +18,12 @@ from botocore.parsers import create_parser
 from botocore.serialize import create_serializer
 
 from cloudcore.api.catalogue import ACTIONS
+from cloudcore.api.default_network import DHCP_OPTIONS, INTERNET_GATEWAY, NETWORK_ACL, ROUTE_TABLE
 from cloudcore.api.describing import Kind
 from cloudcore.api.group_actions import GROUP, RULE
 from cloudcore.api.image_actions import IMAGE
 from cloudcore.api.instance_describes import INSTANCE, STATUS
+from cloudcore.api.interfaces import INTERFACE
 from cloudcore.api.key_actions import KEY_PAIR
 from cloudcore.api.places import OFFERINGS, REGION, SUBNET, TYPE, VPC, ZONE
 from cloudcore.api.tagging import TAG
@@ -200,6 +202,11 @@ KINDS: list[tuple[str, str, Kind[Any]]] = [
     ("DescribeAvailabilityZones", "AvailabilityZones", ZONE),
     ("DescribeVpcs", "Vpcs", VPC),
     ("DescribeSubnets", "Subnets", SUBNET),
+    ("DescribeNetworkInterfaces", "NetworkInterfaces", INTERFACE),
+    ("DescribeRouteTables", "RouteTables", ROUTE_TABLE),
+    ("DescribeInternetGateways", "InternetGateways", INTERNET_GATEWAY),
+    ("DescribeNetworkAcls", "NetworkAcls", NETWORK_ACL),
+    ("DescribeDhcpOptions", "DhcpOptions", DHCP_OPTIONS),
     ("DescribeInstanceTypes", "InstanceTypes", TYPE),
     ("DescribeInstanceTypeOfferings", "InstanceTypeOfferings", OFFERINGS["region"]),
 ]

@@ -77,7 +77,14 @@ def power_off(world):
     return instance, expected
 
 
-JOBS = (launch, launch_without_room, launch_slowly, terminate, stop, power_off)
+def replug(world):
+    instance, expected = launch(world)
+    world.reshape(instance, metadata_tokens="required")
+    world.run(2)
+    return instance, expected
+
+
+JOBS = (launch, launch_without_room, launch_slowly, terminate, stop, power_off, replug)
 
 
 @pytest.fixture

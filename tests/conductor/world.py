@@ -157,8 +157,9 @@ class FakeNetwork:
         if host.deaf:
             return Deferred()
         for port in request.ports:
-            held = host.ports[port.instance].generation if port.instance in host.ports else -1
-            if port.generation >= held and port.generation > host.released.get(port.instance, -1):
+            known = host.ports.get(port.instance)
+            held = (known.generation, known.revision) if known else (-1, 0)
+            if (port.generation, port.revision) >= held and port.generation > host.released.get(port.instance, -1):
                 host.ports[port.instance] = port
         for group in request.groups:
             if group.revision >= host.groups.get(group.id, (-1, ()))[0]:
@@ -251,6 +252,11 @@ class World:
         operation = self.store.run(requested, instance, event)
         self.hint(operation if hint else None)
 
+    def reshape(self, instance: str, hint: bool = True, **changes: object) -> None:
+        """As the api does when something is changed that the instance's port says."""
+        operation = self.store.run(reshaped, instance, changes)
+        self.hint(operation if hint else None)
+
     def hint(self, operation: str | None) -> None:
         if operation is not None:
             client(CONDUCTOR, self.bus).hint(Hint(operation)).addErrback(lambda failure: None)
@@ -284,6 +290,13 @@ class World:
             )
 
         return self.store.run(count_all)
+
+
+def reshaped(books: Books, instance: str, changes: dict[str, object]) -> str:
+    found = books.instances.find(instance)
+    assert found is not None
+    now = books.instances.reshape_port(found, **changes)
+    return books.operations.begin("replug", now.id, now.generation, PROJECT, "request-3")
 
 
 def prepare(books: Books, cidr: str) -> None:

@@ -527,3 +527,64 @@ async def test_a_race_that_was_lost_is_no_silent_success(store):
 async def test_the_databases_clock_is_a_clock(store):
     first = await store.look(lambda books: database_time(books._connection))
     assert 1.7e9 < first < 1e10
+
+
+# -- what may be changed of an instance -------------------------------------------------------------------------------
+
+
+async def test_attributes_change_without_a_moment_of_change(store, time):
+    before = await made(store, changed=7.0)
+    time.now += 100
+    after = await store.transact(lambda books: books.instances.modify(before, protected=True, user_data=b"new"))
+    assert (after.protected, after.user_data, after.changed, after.generation) == (True, b"new", before.changed, 1)
+    assert await store.look(lambda books: books.instances.find(before.id)) == after
+
+
+async def test_a_port_that_changes_counts_each_change_and_hears_of_the_last_confirmed(store):
+    before = await made(store, changed=7.0)
+
+    def twice(books):
+        once = books.instances.reshape_port(before, metadata_tokens="required")
+        return once, books.instances.reshape_port(before)  # by somebody who has not seen the first
+
+    once, again = await store.transact(twice)
+    assert (once.port_revision, again.port_revision, again.metadata_tokens) == (1, 2, "required")
+
+    def confirm(books):
+        for revision in (2, 1):  # the later one comes last
+            books.instances.port_confirmed(before.id, revision)
+        return books.instances.find(before.id).port_applied
+
+    assert await store.transact(confirm) == 2
+
+
+async def test_who_has_moved_meanwhile_is_not_reshaped(store):
+    before = await made(store, changed=7.0)
+    await store.transact(lambda books: books.instances.request(PROJECT, before.id, Event.TERMINATE))
+    with pytest.raises((LostRace, CloudError)):  # a real database tries a few times itself
+        await store.transact(lambda books: books.instances.reshape_port(before))
+
+
+async def test_a_claim_follows_what_its_instance_demands(store):
+    await store.transact(heard)
+    await store.transact(lambda books: books.hosts.claim("i-1", "host-1", SMALL))
+
+    def used(books):
+        return books.hosts.find("host-1").used_memory_mib, books.hosts.allocated("host-1")["i-1"]
+
+    for demand, fits in ((Demand(4, 1024, 1), True), (Demand(5, 1024, 1), False), (Demand(1, 2048, 1), False),
+                         (Demand(1, 256, 1), True), (Demand(1, 256, 1), True)):  # fmt: skip
+        assert await store.transact(lambda books, wanted=demand: books.hosts.resize("i-1", wanted)) is fits
+    assert await store.look(used) == (256, Demand(1, 256, 1))
+    assert await store.transact(lambda books: books.hosts.resize("i-2", SMALL)) is False
+    await store.transact(lambda books: books.hosts.release("i-1"))
+    assert await store.look(lambda books: books.hosts.find("host-1").used_memory_mib) == 0
+
+
+async def test_a_replug_outlives_the_generation_it_began_in(store):
+    await store.transact(begin, "launch")
+    await store.transact(begin, "replug")
+    await store.transact(begin, "stop", "i-1", 2)
+    steps = await store.transact(take)
+    assert [step.kind for step in steps] in (["replug"], ["halt"])
+    assert await store.look(open_operations) == 2

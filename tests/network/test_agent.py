@@ -155,6 +155,18 @@ async def test_an_older_generation_releases_nothing_and_changes_nothing(host):
     await agent.stopService()
 
 
+async def test_within_a_generation_the_later_word_counts(host):
+    agent, first = host.agent(), a_port(generation=5)
+    later = replace(first, revision=2, metadata={"options": {"tokens": "required"}})
+    await agent.ensure(WantedNetwork((first,), (WEB,)))
+    for told in (later, replace(first, revision=1), first):
+        await agent.ensure(WantedNetwork((told,)))
+        assert await agent.lookup(Address(first.address)) == later
+    await agent.ensure(WantedNetwork((replace(first, generation=6, revision=1),)))
+    assert (await agent.lookup(Address(first.address))).generation == 6
+    await agent.stopService()
+
+
 async def test_an_older_revision_of_a_group_opens_nothing(host):
     agent = host.agent()
     closed = Group("sg-1", 7, (OPEN,))
