@@ -77,7 +77,15 @@ class Code(Enum):
     VPC_UNKNOWN = "vpc-unknown"
     SUBNET_MALFORMED = "subnet-malformed"
     SUBNET_UNKNOWN = "subnet-unknown"
+    INTERFACE_UNKNOWN = "interface-unknown"
     ADDRESSES_EXHAUSTED = "addresses-exhausted"
+    # elastic addresses
+    ELASTIC_UNKNOWN = "elastic-unknown"
+    ALLOCATION_UNKNOWN = "allocation-unknown"
+    ASSOCIATION_UNKNOWN = "association-unknown"
+    ELASTIC_IN_USE = "elastic-in-use"
+    ALREADY_ASSOCIATED = "already-associated"
+    ELASTIC_EXHAUSTED = "elastic-exhausted"
     # tags and generic resources
     RESOURCE_MALFORMED = "resource-malformed"
     RESOURCE_UNKNOWN = "resource-unknown"
@@ -87,6 +95,7 @@ class Code(Enum):
     VCPU_QUOTA = "vcpu-quota"
     GROUP_QUOTA = "group-quota"
     RULE_QUOTA = "rule-quota"
+    ELASTIC_QUOTA = "elastic-quota"
     # hosts
     HOST_UNKNOWN = "host-unknown"
     HOST_UNREACHABLE = "host-unreachable"

@@ -55,6 +55,7 @@ class Cloud:
     zones: tuple[str, ...] = ("us-east-2a",)
     endpoint: str = "localhost"  # what DescribeRegions answers
     cidr: str = "10.0.0.0/16"  # of the network that guests are on
+    elastic_cidr: str = "10.91.0.0/24"  # of the pool of elastic addresses; empty: there is none
     aliases: Collection[str] = ()
     limits: Mapping[str, int] = field(default_factory=lambda: LIMITS)
     cell: str = "cell1"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from cloudcore.api import (
+    address_actions,
     attributes,
     group_actions,
     identity,
@@ -27,6 +28,7 @@ ACTIONS: Mapping[str, Mapping[str, Action]] = {
         **image_actions.ACTIONS,
         **key_actions.ACTIONS,
         **group_actions.ACTIONS,
+        **address_actions.ACTIONS,
         **tagging.ACTIONS,
         **places.ACTIONS,
     },

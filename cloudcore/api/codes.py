@@ -64,7 +64,15 @@ EC2: dict[Code, str] = {
     Code.VPC_UNKNOWN: "InvalidVpcID.NotFound",
     Code.SUBNET_MALFORMED: "InvalidSubnetID.Malformed",
     Code.SUBNET_UNKNOWN: "InvalidSubnetID.NotFound",
+    Code.INTERFACE_UNKNOWN: "InvalidNetworkInterfaceID.NotFound",
     Code.ADDRESSES_EXHAUSTED: "InsufficientFreeAddressesInSubnet",
+    # elastic addresses
+    Code.ELASTIC_UNKNOWN: "InvalidAddress.NotFound",
+    Code.ALLOCATION_UNKNOWN: "InvalidAllocationID.NotFound",
+    Code.ASSOCIATION_UNKNOWN: "InvalidAssociationID.NotFound",
+    Code.ELASTIC_IN_USE: "InvalidIPAddress.InUse",
+    Code.ALREADY_ASSOCIATED: "Resource.AlreadyAssociated",
+    Code.ELASTIC_EXHAUSTED: "InsufficientAddressCapacity",
     # tags and generic resources
     Code.RESOURCE_MALFORMED: "InvalidID",
     Code.RESOURCE_UNKNOWN: "InvalidParameterValue",
@@ -74,6 +82,7 @@ EC2: dict[Code, str] = {
     Code.VCPU_QUOTA: "VcpuLimitExceeded",
     Code.GROUP_QUOTA: "SecurityGroupLimitExceeded",
     Code.RULE_QUOTA: "RulesPerSecurityGroupLimitExceeded",
+    Code.ELASTIC_QUOTA: "AddressLimitExceeded",
     # hosts
     Code.HOST_UNREACHABLE: "Unavailable",
     Code.NO_HYPERVISOR: "Unsupported",

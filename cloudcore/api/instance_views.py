@@ -7,7 +7,7 @@ from time import gmtime, strftime
 from typing import Any
 
 from cloudcore.api.calls import Call
-from cloudcore.domain.ids import default_subnet, default_vpc
+from cloudcore.domain.ids import default_subnet, default_vpc, well_formed
 from cloudcore.domain.instances import EC2_CODE, Instance, State
 from cloudcore.store.instance_pages import ShownInstance
 
@@ -29,6 +29,11 @@ def interface_id(instance: str) -> str:
     return "eni-" + instance.removeprefix("i-")
 
 
+def instance_of(interface: str) -> str | None:
+    """The instance whose interface this would be; None: no interface is called so."""
+    return "i-" + interface.removeprefix("eni-") if well_formed("network-interface", interface) else None
+
+
 def groups(shown: ShownInstance) -> list[dict[str, str]]:
     return [{"GroupId": id, "GroupName": name} for id, name in shown.groups]
 
@@ -42,7 +47,8 @@ def item(call: Call, shown: ShownInstance, tags: Sequence[Mapping[str, str]]) ->
         "ImageId": one.image,
         "State": state(one.state),
         "PrivateDnsName": private_dns(call, one.address),
-        "PublicDnsName": "",
+        "PublicIpAddress": shown.public,
+        "PublicDnsName": shown.public or "",  # nobody serves a name for it: what can be called is the address
         "StateTransitionReason": one.reason or "",
         "StateReason": {"Code": one.reason_code, "Message": one.reason or one.reason_code} if one.reason_code else None,
         "KeyName": one.key_name,
@@ -77,7 +83,10 @@ def item(call: Call, shown: ShownInstance, tags: Sequence[Mapping[str, str]]) ->
 
 def _interface(call: Call, shown: ShownInstance, zone: str) -> dict[str, Any]:
     one = shown.instance
-    address = {"Primary": True, "PrivateIpAddress": one.address, "PrivateDnsName": private_dns(call, one.address)}
+    outside = {"PublicIp": shown.public, "PublicDnsName": shown.public, "IpOwnerId": one.project}
+    association = outside if shown.public else None
+    address = {"Primary": True, "PrivateIpAddress": one.address, "PrivateDnsName": private_dns(call, one.address),
+               "Association": association}  # fmt: skip
     return {
         "NetworkInterfaceId": interface_id(one.id),
         "SubnetId": default_subnet(one.project, zone),
@@ -88,6 +97,7 @@ def _interface(call: Call, shown: ShownInstance, zone: str) -> dict[str, Any]:
         "PrivateIpAddress": one.address,
         "PrivateDnsName": private_dns(call, one.address),
         "SourceDestCheck": True,
+        "Association": association,
         "Groups": groups(shown),
         "InterfaceType": "interface",
         "Attachment": {"AttachmentId": "eni-attach-" + one.id.removeprefix("i-"), "AttachTime": one.created,

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from cloudcore.conductor.ending import destroy, forget, halt, unplug
 from cloudcore.conductor.launching import boot, place, plug
+from cloudcore.conductor.leading import grant, withdraw
 from cloudcore.conductor.means import Means
 from cloudcore.conductor.spreading import spread
 from cloudcore.store.operations import Step
@@ -21,4 +22,6 @@ STEP_FUNCTIONS: dict[str, StepFunction] = {
     "unplug": unplug,
     "forget": forget,
     "spread": spread,
+    "withdraw": withdraw,
+    "grant": grant,
 }

@@ -18,6 +18,8 @@ PREFIXES = {
     "vpc": "vpc",
     "subnet": "subnet",
     "network-interface": "eni",
+    "elastic-ip": "eipalloc",
+    "elastic-ip-association": "eipassoc",
 }
 KINDS = {prefix: kind for kind, prefix in PREFIXES.items()}
 FORM = re.compile(r"([a-z]+)-([0-9a-f]{8}|[0-9a-f]{17})")

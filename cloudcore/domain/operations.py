@@ -12,6 +12,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "stop": ("halt",),
     "terminate": ("destroy", "unplug", "forget"),
     "regroup": ("spread",),
+    "address": ("withdraw", "grant"),  # an elastic one: gone from where it was before it is anywhere else
 }
 
 GIVES_UP: dict[str, float] = {
@@ -20,6 +21,7 @@ GIVES_UP: dict[str, float] = {
     "stop": float("inf"),  # repeated until the host says so
     "terminate": float("inf"),
     "regroup": float("inf"),
+    "address": float("inf"),
 }
 
 LEASE = 15.0  # seconds: how long the steps of a conductor that died stay untouched; one that lives renews in time

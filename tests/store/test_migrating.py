@@ -9,18 +9,20 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from cloudcore.errors import CloudError, Code
 from cloudcore.store.database import with_driver
 from cloudcore.store.migrating import PLACE, check, migrate
 from cloudcore.store.schema import metadata
 
-SECOND = """
+NOW = ScriptDirectory(str(PLACE)).get_current_head()
+NEXT = f"""
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "9999"
+down_revision = "{NOW}"
 
 
 def upgrade() -> None:
@@ -43,7 +45,7 @@ def next_release(tmp_path):
     """This release's migrations and one more."""
     place = tmp_path / "migrations"
     shutil.copytree(PLACE, place, ignore=shutil.ignore_patterns("__pycache__"))
-    (place / "versions" / "0002_later.py").write_text(SECOND)
+    (place / "versions" / "9999_later.py").write_text(NEXT)
     return place
 
 
@@ -86,10 +88,10 @@ def test_a_copy_is_kept_before_a_file_with_content_changes(url, path, next_relea
         connection.execute("INSERT INTO cells VALUES ('precious')")
     connection.close()
     done = migrate(url, next_release)
-    assert (done.before, done.after) == ("0001", "0002")
+    assert (done.before, done.after) == (NOW, "9999")
     copy = sqlite3.connect(done.copy)
     assert copy.execute("SELECT name FROM cells").fetchall() == [("precious",)]
-    assert copy.execute("SELECT version_num FROM alembic_version").fetchall() == [("0001",)]
+    assert copy.execute("SELECT version_num FROM alembic_version").fetchall() == [(NOW,)]
     copy.close()
     kept = sqlite3.connect(path)
     assert kept.execute("SELECT name FROM cells").fetchall() == [("precious",)]
@@ -103,7 +105,7 @@ def test_a_newer_schema_is_refused_by_daemons_and_by_the_command(url, next_relea
         with pytest.raises(CloudError) as refused:
             refuse(url)
         assert refused.value.code is Code.SCHEMA_NEWER
-        assert "0002" in refused.value.text
+        assert "9999" in refused.value.text
 
 
 def test_an_older_schema_is_refused_with_the_command_that_helps(url, next_release):
@@ -150,4 +152,4 @@ def test_migrations_that_run_beside_each_other_are_one(kind, url, request):
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(map(str, done)) == ["0001", "0001", "0001", "None"]
+    assert sorted(map(str, done)) == [NOW, NOW, NOW, "None"]
