@@ -38,7 +38,7 @@ def elastic_address(cloud: Cloud, image: str) -> None:
     address = first["PublicIp"]
     ec2.associate_address(AllocationId=first["AllocationId"], InstanceId=instance)
     assert main_job.describe(ec2, instance)["PublicIpAddress"] == address
-    until(lambda: address in remains.run("ip", "-br", "-4", "addr"), "the host answers for it", 20)
+    until(lambda: f"{address}/32" in remains.run("ip", "-br", "-4", "addr"), "the host answers for it", 20)
     assert not main_job.reaches(address, 80), "a group without rules lets nothing in"
     ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=web)
     assert until(lambda: main_job.http_answer(address), "http by the elastic address", 30) == instance
@@ -59,8 +59,8 @@ def elastic_address(cloud: Cloud, image: str) -> None:
 
     (shown,) = ec2.describe_addresses(Filters=[{"Name": "instance-id", "Values": [instance]}])["Addresses"]
     ec2.disassociate_address(AssociationId=shown["AssociationId"])
-    until(lambda: not main_job.reaches(address, 80), "it leads nowhere", 20)
-    assert address not in remains.run("ip", "-br", "-4", "addr")
+    until(lambda: main_job.http_answer(address) != instance, "it leads to the guest no more", 20)
+    assert f"{address}/32" not in remains.run("ip", "-br", "-4", "addr")
     assert main_job.http_answer(shown["PrivateIpAddress"]) == instance
 
     ec2.associate_address(AllocationId=second["AllocationId"], InstanceId=instance)
@@ -69,7 +69,7 @@ def elastic_address(cloud: Cloud, image: str) -> None:
     ec2.terminate_instances(InstanceIds=[instance])
     ec2.get_waiter("instance_terminated").wait(InstanceIds=[instance], WaiterConfig={"Delay": 1, "MaxAttempts": 90})
     assert "AssociationId" not in ec2.describe_addresses(PublicIps=[second["PublicIp"]])["Addresses"][0]
-    until(lambda: second["PublicIp"] not in remains.run("ip", "-br", "-4", "addr"), "gone with its guest", 20)
+    until(lambda: f"{second['PublicIp']}/32" not in remains.run("ip", "-br", "-4", "addr"), "gone with its guest", 20)
     for one in (first, second):
         ec2.release_address(AllocationId=one["AllocationId"])
     assert ec2.describe_addresses()["Addresses"] == []
