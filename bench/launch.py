@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """How fast does the cloud take and place instances? Simulated hypervisor and network, everything else real.
 
-    .venv/bin/python bench/launch.py [--seconds 6] [--concurrency 1 32] [--bulk 500]
+    .venv/bin/python bench/launch.py [--seconds 6] [--concurrency 1 32] [--bulk 500] [--postgresql URL]
 
 Prints, per concurrency: RunInstances accepted per second (each durable before its 200), and pending to running per
 second; beside them, in the same run and with the same client, the floor: a bare twisted.web POST and a bare durable
 commit. Quote the ratios: absolute figures mean nothing on shared machines. Peak memory is the cloud process's own.
+Without --postgresql the cloud keeps its books in SQLite; with it, in an empty database of that server.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from floors import bare_post, sqlite_commits
+from floors import bare_post, postgresql_commits, sqlite_commits
 
 from cloudcore.signing.heads import Head
 from cloudcore.signing.signer import Signer, sign
@@ -158,6 +159,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=6.0)
     parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 32])
     parser.add_argument("--bulk", type=int, default=500)
+    parser.add_argument("--postgresql", default="", metavar="URL", help="postgresql://user@host:port/empty-database")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="cloudcore-bench-", dir=ROOT) as directory:
         os.environ["BENCH_DIRECTORY"] = directory
@@ -166,7 +168,9 @@ def main() -> None:
 
 
 def run(options: argparse.Namespace, state: Path) -> dict[str, object]:
-    environment = {**{k: v for k, v in os.environ.items() if not k.startswith(("CLOUDCORE_", "AWS_"))}, **SETTINGS}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CLOUDCORE_", "AWS_"))}
+    database = {"CLOUDCORE_DATABASE__URL": options.postgresql} if options.postgresql else {}
+    environment = kept | SETTINGS | database
 
     def cli(*arguments: str) -> str:
         return subprocess.run([*CLI, *arguments, "--state", str(state)], env=environment, cwd=ROOT, check=True,
@@ -185,12 +189,14 @@ def run(options: argparse.Namespace, state: Path) -> dict[str, object]:
         if not images:
             cli("image", "build-tiny")
             images = re.findall(r"<imageId>(ami-\w+)</imageId>", client().call("DescribeImages"))
-        report: dict[str, object] = {"sqlite_commits_per_s": round(sqlite_commits())}
+        floor = postgresql_commits(options.postgresql) if options.postgresql else sqlite_commits()
+        report: dict[str, object] = {"database": "postgresql" if options.postgresql else "sqlite",
+                                     "commits_per_s": round(floor)}  # fmt: skip
         for workers in options.concurrency:
             bare = bare_rate(workers, min(options.seconds, 3))
             found = measure(client, images[0], workers, options.seconds)
             found |= {"bare_post_per_s": bare, "accepted_to_bare_post": found["accepted_per_s"] / bare,
-                      "accepted_to_commit": found["accepted_per_s"] / float(report["sqlite_commits_per_s"])}  # type: ignore[arg-type]
+                      "accepted_to_commit": found["accepted_per_s"] / floor}
             report[f"concurrency {workers}"] = {name: round(value, 3) for name, value in found.items()}
         report["bulk"] = {name: round(value, 2) for name, value in bulk(client(), images[0], options.bulk).items()}
         pid = json.loads((state / "run" / "endpoints.json").read_text())["pid"]

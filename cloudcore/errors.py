@@ -100,6 +100,7 @@ class Code(Enum):
     HOST_UNKNOWN = "host-unknown"
     HOST_UNREACHABLE = "host-unreachable"
     NO_HYPERVISOR = "no-hypervisor"
+    DISK_LOST = "disk-lost"
     # the machine below
     NOT_PERMITTED = "not-permitted"
     STATE_DIRECTORY = "state-directory"

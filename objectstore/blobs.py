@@ -131,7 +131,11 @@ class BlobDirectory:
         return self.in_thread(self.path(name).unlink, True)
 
     def borrow(self) -> memoryview:
-        return self._free.pop() if self._free else memoryview(mmap.mmap(-1, MIB))
+        """In any thread."""
+        try:
+            return self._free.pop()
+        except IndexError:
+            return memoryview(mmap.mmap(-1, MIB))
 
     def give_back(self, buffer: memoryview) -> None:
         if len(self._free) < SPARE:

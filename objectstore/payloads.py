@@ -90,7 +90,7 @@ def read_payload(head: Head, claim: Claim, secret: str, announced: str) -> Paylo
     if streaming:
         chain = SignatureChain(claim, secret) if announced in SIGNED_CHUNKS else None
         decoder = AwsChunked(length or 0, chain, trailer)
-    elif "aws-chunked" in headers.get("content-encoding", "").split(","):
+    elif "aws-chunked" in map(str.strip, headers.get("content-encoding", "").split(",")):
         raise Refused("InvalidRequest", "An aws-chunked body needs a STREAMING value of x-amz-content-sha256")
     sha256 = bytes.fromhex(announced) if HEX.fullmatch(announced) else None
     md5 = headers.get("content-md5")

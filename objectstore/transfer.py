@@ -65,8 +65,13 @@ def cut(pieces: Sequence[Piece], offset: int, count: int) -> list[Extent]:
 
 
 class Wire(Protocol):
-    def send(self, descriptor: int, offset: int, view: memoryview) -> Deferred[None]:
-        """Send len(view) bytes of the file from offset; `view` holds the same bytes. Fails when the peer is gone."""
+    """`takes_bytes`: what is sent are the bytes of the view, not those of the file."""
+
+    takes_bytes: bool
+
+    def send(self, descriptor: int, offset: int, count: int, view: memoryview) -> Deferred[None]:
+        """Send `count` bytes of the file from offset; `view` holds them for who takes bytes, and nothing for others.
+        Fails when the peer is gone."""
 
     def lost(self) -> None: ...
 
@@ -84,10 +89,12 @@ async def send_body(body: FileBody, blobs: BlobDirectory, wire: Wire) -> None:
 async def _send_extent(descriptor: int, extent: Extent, blobs: BlobDirectory, wire: Wire) -> None:
     end = extent.offset + extent.count
     numbers = range(extent.offset // MIB, -(-end // MIB))
-    buffers = [blobs.borrow(), blobs.borrow()]
+    buffers = [blobs.borrow(), blobs.borrow()] if wire.takes_bytes else []
 
     def check(number: int) -> Deferred[memoryview]:
-        return blobs.in_thread(read_checked, descriptor, extent.piece, number, buffers[number % 2])
+        if buffers:
+            return blobs.in_thread(read_checked, descriptor, extent.piece, number, buffers[number % 2])
+        return blobs.in_thread(only_checked, blobs, descriptor, extent.piece, number)
 
     ahead: Deferred[Any] | None = check(numbers[0])
     try:
@@ -98,7 +105,7 @@ async def _send_extent(descriptor: int, extent: Extent, blobs: BlobDirectory, wi
             stop = min(end, (number + 1) * MIB)
             if number != numbers[-1]:
                 ahead = check(number + 1)
-            await wire.send(descriptor, start, view[start - number * MIB : stop - number * MIB])
+            await wire.send(descriptor, start, stop - start, view[start - number * MIB : stop - number * MIB])
     finally:
         if ahead is not None:  # a thread still reads from the descriptor, which the caller is about to close
             await ahead.addErrback(lambda _: None)
@@ -106,8 +113,20 @@ async def _send_extent(descriptor: int, extent: Extent, blobs: BlobDirectory, wi
             blobs.give_back(buffer)
 
 
+def only_checked(blobs: BlobDirectory, descriptor: int, piece: Piece, number: int) -> memoryview:
+    """In a thread: no more buffers than threads, and none for a peer that takes nothing."""
+    buffer = blobs.borrow()
+    try:
+        read_checked(descriptor, piece, number, buffer)
+    finally:
+        blobs.give_back(buffer)
+    return memoryview(b"")
+
+
 class SendFile:
     """os.sendfile over plain TCP."""
+
+    takes_bytes = False
 
     def __init__(self, transport: Any, progress: Callable[[], None]) -> None:
         self._transport, self._socket, self._progress = transport, transport.getHandle().fileno(), progress
@@ -115,10 +134,10 @@ class SendFile:
         self._done: Deferred[None] | None = None
         self._lost = False
 
-    def send(self, descriptor: int, offset: int, view: memoryview) -> Deferred[None]:
+    def send(self, descriptor: int, offset: int, count: int, view: memoryview) -> Deferred[None]:
         done: Deferred[None] = Deferred()
         self._done = done
-        self._descriptor, self._offset, self._left = descriptor, offset, len(view)
+        self._descriptor, self._offset, self._left = descriptor, offset, count
         if self._lost:
             self.lost()
         else:
@@ -163,13 +182,15 @@ class SendFile:
 class Push:
     """Writes through `consumer` until it is told to pause; call `close` after the last byte."""
 
+    takes_bytes = True
+
     def __init__(self, consumer: Any, progress: Callable[[], None]) -> None:
         self._consumer, self._view, self._paused, self._lost = consumer, memoryview(b""), False, False
         self._progress = progress
         self._done: Deferred[None] | None = None
         consumer.registerProducer(self, True)
 
-    def send(self, descriptor: int, offset: int, view: memoryview) -> Deferred[None]:
+    def send(self, descriptor: int, offset: int, count: int, view: memoryview) -> Deferred[None]:
         done: Deferred[None] = Deferred()
         self._view, self._done = view, done
         if self._lost:

@@ -36,7 +36,7 @@ GUESTS = (
     "syslinux-common", "mtools", "dosfstools", "fdisk", "e2fsprogs", "cpio", "binutils", "openssh-client",
 )
 ALWAYS = ("python3-venv",)
-TESTS = ("rabbitmq-server", "postgresql", "iputils-ping", "curl", "git", "openssh-client")
+TESTS = ("rabbitmq-server", "postgresql", "iputils-ping", "git", "openssh-client")
 # Debian starts these when they are installed. We run our own, and leave none of theirs running.
 SERVICES = {
     "rabbitmq-server": ("rabbitmq-server",), "postgresql": ("postgresql",),
@@ -251,13 +251,29 @@ def make_venv(options: argparse.Namespace) -> None:
             if link.is_symlink() or not link.exists():
                 link.unlink(missing_ok=True)
                 link.symlink_to(path)
-        must([str(VENV / "bin/pip"), "install", "--quiet", "--disable-pip-version-check", "--editable",
-              f"{ROOT}[test]" if test else str(ROOT)], "install Python packages",
-             "the network, or PIP_INDEX_URL / PIP_FIND_LINKS, then the same again")
+        fill_venv(f"{ROOT}[test]" if test else str(ROOT), bar)
         must([str(VENV / "bin/python"), "-c",
               "from twisted.plugin import IPlugin, getPlugins; list(getPlugins(IPlugin))"], "write the plugin cache")
         STAMP.write_text(wanted)
         bar.result = "installed"
+
+
+def fill_venv(what: str, bar: Bar) -> None:
+    """pip says which package it is at; how many there will be it does not know either."""
+    command = [str(VENV / "bin/pip"), "install", "--progress-bar", "off", "--disable-pip-version-check", "--editable",
+               what]
+    last: list[str] = []
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True, errors="replace", cwd=ROOT) as process:
+        for line in process.stdout or ():
+            word, _, rest = line.strip().partition(" ")
+            if word in ("Collecting", "Downloading", "Building", "Installing"):
+                bar.says(f"{word.lower()} {rest}"[:60])
+            if line.strip():
+                last = [*last[-7:], line.rstrip()]
+    if process.returncode:
+        raise Stop("could not install Python packages:\n  " + "\n  ".join(last),
+                   "the network, or PIP_INDEX_URL / PIP_FIND_LINKS, then the same again")
 
 
 def working() -> bool:

@@ -7,16 +7,19 @@ the conductor is told which operations are due; that is only a hint and never de
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import orjson
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from cloudcore.api.failpoints import Failpoint, none
+from cloudcore.api.registrations import Registrations
 from cloudcore.auth.model import AuthManager
 from cloudcore.domain.callers import Caller
 from cloudcore.domain.ids import RandomBytes
@@ -31,6 +34,7 @@ from cloudcore.store.instances import LostRace
 
 T = TypeVar("T")
 RERUNS = 4  # of a whole transaction; PostgreSQL's are tried again before, where they ran
+RECORDED = 1024  # characters of one parameter: who writes more does not fill the database with it
 REDACTED = frozenset({"UserData", "PublicKeyMaterial", "ClientToken"})
 
 log = Logger()
@@ -53,13 +57,14 @@ class Cloud:
     page_secret: bytes
     region: str = "us-east-2"
     zones: tuple[str, ...] = ("us-east-2a",)
-    endpoint: str = "localhost"  # what DescribeRegions answers
+    endpoint: Callable[[], str] = lambda: "localhost"  # what DescribeRegions answers; the port may be chosen late
     cidr: str = "10.0.0.0/16"  # of the network that guests are on
     elastic_cidr: str = "10.91.0.0/24"  # of the pool of elastic addresses; empty: there is none
     aliases: Collection[str] = ()
     limits: Mapping[str, int] = field(default_factory=lambda: LIMITS)
     cell: str = "cell1"
     failpoint: Failpoint = none  # may end the process, under test
+    registrations: Registrations = field(default_factory=Registrations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,11 @@ class Call:
     @property
     def project(self) -> str:
         return self.caller.project_id
+
+    def parameter_hash(self) -> str:
+        """Of everything that was asked except the client token."""
+        asked = {name: value for name, value in self.given.items() if name != "ClientToken"}
+        return hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS, default=repr)).hexdigest()
 
     async def look(self, work: Callable[..., T], *args: Any) -> T:
         """`work(books, *args)`, which cannot write."""
@@ -127,11 +137,13 @@ def _recorded(books: Books, call: Call, work: Callable[..., Outcome], args: tupl
 
 
 def redacted(value: Any) -> Any:
-    """Fit for an audit record: no user data, no key material, no bytes."""
+    """Fit for an audit record: no user data, no key material, no bytes, nothing long."""
     if isinstance(value, Mapping):
         return {name: "…" if name in REDACTED else redacted(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [redacted(item) for item in value]
+    if isinstance(value, str):
+        return value if len(value) <= RECORDED else f"{value[:RECORDED]}…"
     return "…" if isinstance(value, bytes) else value
 
 

@@ -86,6 +86,7 @@ EC2: dict[Code, str] = {
     # hosts
     Code.HOST_UNREACHABLE: "Unavailable",
     Code.NO_HYPERVISOR: "Unsupported",
+    Code.DISK_LOST: "InternalError",
 }
 
 STATUS: dict[str, int] = {

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from cloudcore.api import pages
 from cloudcore.api.calls import Call
 from cloudcore.api.wire_answers import wire_form
-from cloudcore.domain.filters import MOST_VALUES, Matcher, any_of, is_exact
+from cloudcore.domain.filters import LONGEST, MOST_VALUES, Matcher, any_of, is_exact
 from cloudcore.domain.ids import well_formed
 from cloudcore.errors import CloudError, Code
 from cloudcore.store.books import Books
@@ -172,6 +172,8 @@ def _filters(kind: Kind[Any], filters: Sequence[Filter]) -> Iterator[tuple[str, 
         if len(one.Values) > MOST_VALUES:
             text = f"The filter '{one.Name}' has {len(one.Values)} values; the maximum is {MOST_VALUES}"
             raise CloudError(Code.BAD_VALUE, text)
+        if any(len(value) > LONGEST for value in one.Values):
+            raise CloudError(Code.BAD_VALUE, f"A value of the filter '{one.Name}' is longer than {LONGEST} characters")
         yield name, one.Values
 
 

@@ -75,6 +75,8 @@ async def create_security_group(call: Call, asked: CreateSecurityGroup) -> Mappi
     if len(asked.GroupName) > LONGEST or len(asked.Description) > LONGEST or asked.GroupName.startswith("sg-"):
         text = f"A group's name and description have at most {LONGEST} characters, and no name begins with sg-"
         raise CloudError(Code.BAD_VALUE, text)
+    if any(one < " " or one == "\x7f" for one in asked.GroupName):  # guests read the names one in a line
+        raise CloudError(Code.BAD_VALUE, "A group's name has no control characters")
     _check_vpc(call, asked.VpcId)
     if asked.GroupName == "default":
         raise CloudError(Code.GROUP_DUPLICATE, "The security group 'default' already exists")

@@ -20,9 +20,11 @@ from cloudcore.errors import CloudError, Code
 from cloudcore.rpc.faults import BusFault
 from cloudcore.rpc.images import ImageLocation, InspectedImage
 from cloudcore.store.books import Books
+from cloudcore.store.images import name_duplicate
 from cloudcore.store.pages import Wanted
 
 NAME = re.compile(r"[A-Za-z0-9()\[\] ./\-'@_]{3,128}", re.ASCII)
+ROOT_NAME = re.compile(r"[A-Za-z0-9/_.-]{1,128}")
 ARCHITECTURES = ("i386", "x86_64", "arm64")
 LOCATION = 1024  # characters
 
@@ -137,7 +139,8 @@ def _literal(text: str) -> str:
 
 
 async def register_image(call: Call, asked: RegisterImage) -> Mapping[str, Any] | None:
-    """The worker reads the whole object before the answer: what is registered can be started."""
+    """The worker reads the whole object before the answer: what is registered can be started. A rehearsal ends before
+    that, since the parts of a bundle are written together as one object."""
     location = asked.ImageLocation
     if location is None:
         raise CloudError(Code.MISSING_PARAMETER, "The request must contain the parameter ImageLocation")
@@ -150,12 +153,37 @@ async def register_image(call: Call, asked: RegisterImage) -> Mapping[str, Any] 
         raise CloudError(Code.BAD_VALUE, f"Invalid value '{asked.Architecture}' for Architecture")
     if len(asked.Description or "") > 255:
         raise CloudError(Code.BAD_VALUE, "Description has at most 255 characters")
+    if not ROOT_NAME.fullmatch(asked.RootDeviceName):
+        raise CloudError(Code.BAD_VALUE, f"Invalid value '{asked.RootDeviceName[:64]}' for RootDeviceName")
     tags = tagging.of_specifications(asked.TagSpecifications, "image")
+    if call.dry_run:
+        await call.look(_check_name, call.project, asked.Name)
+    key, known = f"{call.project} {call.parameter_hash()}", call.cloud.registrations
+    earlier = known.finished(key, call.cloud.clock.seconds())
+    if earlier is not None and await call.look(_registered, call.project, earlier["ImageId"]):
+        return earlier
+    return await known.share(key, call.cloud.clock, lambda: _inspect(call, asked, location, tags))
+
+
+def _registered(books: Books, project: str, image: str) -> bool:
+    return bool(books.images.page(project, Wanted(ids=[image], limit=1)))
+
+
+async def _inspect(call: Call, asked: RegisterImage, location: str,
+                   tags: Mapping[str, str]) -> Mapping[str, Any] | None:  # fmt: skip
+    await call.look(_check_name, call.project, asked.Name)
     try:
         inspected = await call.cloud.images.inspect(ImageLocation(location, call.project))
     except BusFault as fault:
         raise CloudError(Code.UNAVAILABLE, "the image worker does not answer") from fault
     return await call.change(_register, asked, inspected, tags)
+
+
+def _check_name(books: Books, project: str, name: str) -> None:
+    """Before anything is read or written for an image that could not be registered. Raises IMAGE_NAME_DUPLICATE."""
+    found = books.images.page(project, Wanted(equal={"name": [name]}))
+    if any(image.project == project for image in found):
+        raise name_duplicate(name)
 
 
 def _register(books: Books, call: Call, asked: RegisterImage, inspected: InspectedImage,

@@ -66,8 +66,8 @@ async def import_key_pair(call: Call, asked: ImportKeyPair) -> Mapping[str, Any]
 
 
 def _check_name(name: str) -> None:
-    if not (1 <= len(name) <= NAME and name.isascii() and name == name.strip()):
-        text = f"Key names have 1 to {NAME} ASCII characters, without blanks around: '{name[:NAME]}'"
+    if not (1 <= len(name) <= NAME and name.isascii() and name.isprintable() and name == name.strip()):
+        text = f"Key names have 1 to {NAME} printable ASCII characters, without blanks around: '{name[:NAME]}'"
         raise CloudError(Code.BAD_VALUE, text)
 
 

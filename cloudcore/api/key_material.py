@@ -54,7 +54,8 @@ def generate(type: str, name: str) -> Material:
 
 
 def imported(material: bytes) -> Material:
-    """An OpenSSH line, or base64 of DER, as EC2 takes both. Raises KEY_FORMAT."""
+    """One OpenSSH line, or base64 of DER, as EC2 takes both; of several lines all but the first
+    would be lost. Raises KEY_FORMAT."""
     refusal = CloudError(Code.KEY_FORMAT, "Key is not in valid OpenSSH public key format (ssh-rsa or ssh-ed25519)")
     if len(material) > LONGEST:
         raise refusal
@@ -62,6 +63,8 @@ def imported(material: bytes) -> Material:
     key: object
     try:
         if words and words[0] in NAMES:
+            if len(material.strip().splitlines()) > 1:
+                raise refusal
             key = load_ssh_public_key(b" ".join(words[:2]))
         else:
             key = load_der_public_key(base64.b64decode(b"".join(words), validate=True))

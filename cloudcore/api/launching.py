@@ -5,13 +5,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-
-import orjson
 
 from cloudcore.api import groups_of_project, instance_views, tagging
 from cloudcore.api.calls import Call, Outcome
@@ -172,9 +169,7 @@ def _token(call: Call, asked: RunInstances) -> Token | None:
         return None
     if not TOKEN.fullmatch(asked.ClientToken):
         raise CloudError(Code.BAD_VALUE, "ClientToken has at most 64 ASCII characters")
-    given = {name: value for name, value in call.given.items() if name != "ClientToken"}
-    digest = hashlib.sha256(orjson.dumps(given, option=orjson.OPT_SORT_KEYS, default=repr)).hexdigest()
-    return Token(call.project, call.action, asked.ClientToken, digest)
+    return Token(call.project, call.action, asked.ClientToken, call.parameter_hash())
 
 
 def _launch(books: Books, call: Call, order: Order) -> Outcome:

@@ -87,7 +87,7 @@ def zone_id(zone: str) -> str:
 REGION: Kind[str] = Kind(
     fetch=lambda books, call, wanted: _named([call.cloud.region], wanted),
     view=lambda call, region, tags: {
-        "RegionName": region, "Endpoint": call.cloud.endpoint, "OptInStatus": "opt-in-not-required",
+        "RegionName": region, "Endpoint": call.cloud.endpoint(), "OptInStatus": "opt-in-not-required",
     },
     noun="region name",
     unknown=Code.BAD_VALUE,

@@ -2,8 +2,9 @@
 
 What the description does not say: the name on the wire is queryName, else locationName with its first letter raised,
 else the member's name (W4); lists are Name.N, N sorted as integers, gaps and 0 allowed, a bare scalar is a list of one
-(W5); an empty string for an optional member is absence (W6); booleans also True, False, 1, 0 (W7); blobs are base64
-once (W8); a parameter that is not in the description is refused (W15); STS and IAM write Name.member.N (W17).
+(W5); an empty string for an optional member is absence (W6), except as the value of a tag: DeleteTags tells an empty
+one from none; booleans also True, False, 1, 0 (W7); blobs are base64 once (W8); a parameter
+that is not in the description is refused (W15); STS and IAM write Name.member.N (W17).
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ Parser = Callable[[Node], Any]
 INTEGER = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 DECIMAL = re.compile(r"-?[0-9]{1,300}(\.[0-9]{1,300})?([eE][+-]?[0-9]{1,3})?", re.ASCII)
 INDEX = re.compile(r"[0-9]{1,6}", re.ASCII)
+WIDTH = {"integer": 1 << 31, "long": 1 << 63}
 BOOLEANS = {"true": True, "false": False, "True": True, "False": False, "1": True, "0": False}
+TAG = {"Key", "Value"}
 ABSENT = object()
 
 
@@ -93,6 +96,7 @@ class Parsers:
     def _structure(self, shape: Any) -> Parser:
         members = {self._wire_name(ref, name): (name, self._member(ref)) for name, ref in shape.members.items()}
         required = [(self._wire_name(shape.members[name], name), name) for name in shape.required_members]
+        tag = members.keys() == TAG
 
         def parse(node: Node) -> Any:
             if type(node) is str:
@@ -104,6 +108,9 @@ class Parsers:
                 known = members.get(part)
                 if known is None:
                     raise Misfit(Code.UNKNOWN_PARAMETER, "The parameter {name} is not recognized", part)
+                if tag and part == "Value" and child == "":
+                    value[known[0]] = ""
+                    continue
                 try:
                     item = known[1](child)
                 except Misfit as misfit:
@@ -204,10 +211,11 @@ def scalar(read: Callable[[str, Any], Any]) -> Callable[[Any], Parser]:
 def _integer(text: str, shape: Any) -> int:
     if not INTEGER.fullmatch(text):
         raise Misfit(Code.BAD_VALUE, f"Value ({text[:64]}) for parameter {{name}} is invalid: an integer is expected")
-    value, bounds = int(text), shape.metadata
-    if not bounds.get("min", value) <= value <= bounds.get("max", value):
-        raise Misfit(Code.BAD_VALUE, f"Value ({value}) for parameter {{name}} is invalid: it must be from "
-                                     f"{bounds.get('min', '…')} to {bounds.get('max', '…')}")  # fmt: skip
+    value, bounds, width = int(text), shape.metadata, WIDTH[shape.type_name]
+    least, most = bounds.get("min", -width), bounds.get("max", width - 1)
+    if not least <= value <= most:
+        reason = f"Value ({value}) for parameter {{name}} is invalid: it must be from {least} to {most}"
+        raise Misfit(Code.BAD_VALUE, reason)
     return value
 
 

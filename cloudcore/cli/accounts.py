@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from cloudcore.auth import rules
@@ -128,7 +129,10 @@ def key_list(options: Any, console: Console) -> int:
         names = await project_names(auth)
         return [key_row(key, options.user, names) for key in await auth.access_keys(options.user)]
 
-    console.table(on(options, work), KEY, options.json)
+    rows = on(options, work)
+    if not options.json:
+        rows = [{**row, "created": datetime.fromtimestamp(row["created"], UTC).isoformat()} for row in rows]
+    console.table(rows, KEY, options.json)
     return DONE
 
 

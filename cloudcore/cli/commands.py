@@ -6,6 +6,7 @@ when its command runs: `cloudcore env` must not pay for the hypervisor. A test i
 
 from __future__ import annotations
 
+from argparse import SUPPRESS
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +34,7 @@ def option(*flags: str, **options: Any) -> Argument:
 STATE = option("--state", metavar="DIR", help="state directory (default: $CLOUDCORE_STATE, else ./var)")
 CONFIG = option("--config", metavar="FILE", help="configuration (default: DIR/cloudcore.toml)")
 JSON = option("--json", action="store_true", help="machine-readable output")
+DEBUG = option("--debug", action="store_true", help="show the traceback of what goes wrong")
 YES = option("--yes", action="store_true", help="do not ask")
 DRIVER = option("--driver", choices=("auto", "libvirt", "simulated"), help="hypervisor (default: as configured)")
 NAME = option("name", metavar="NAME")
@@ -56,7 +58,7 @@ COMMANDS: tuple[Command, ...] = (
         option("--detach", action="store_true", help="return once all endpoints answer"),
         option("--no-first-instance", action="store_true", help="neither build an image nor launch an instance"),
         option("--timeout", type=float, default=120.0, metavar="SECONDS", help="how long --detach waits (default 120)"),
-        option("--in-background", action="store_true", help="what --detach starts; not for people"),
+        option("--in-background", action="store_true", help=SUPPRESS),
     )),
     Command("down", "stopping:down", "stop the cloud; guests keep running unless told otherwise", (
         option("--instances", choices=("stop", "keep"), default="keep", help="power guests off too (default: keep)"),
@@ -145,4 +147,4 @@ COMMANDS: tuple[Command, ...] = (
     Command("config check", "configuration:check", "all mistakes at once", (JSON,)),
     Command("config show", "configuration:show", "every key as it counts, without secrets", (JSON,)),
 )  # fmt: skip
-EVERYWHERE = (STATE, CONFIG)
+EVERYWHERE = (STATE, CONFIG, DEBUG)

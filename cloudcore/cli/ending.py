@@ -108,7 +108,8 @@ def purge(options: Any, console: Console, teardown: Teardown) -> int:
     console.note("This deletes what cloudcore made on this machine:")
     for line in going(config, options.state):
         console.note(f"  {line}")
-    console.note("It leaves: packages installed by apt, this clone and its .venv.")
+    module = ", the kernel module br_netfilter" if config.compute.driver == "libvirt" else ""
+    console.note(f"It leaves: packages installed by apt{module}, this clone and its .venv.")
     if not options.yes:
         confirm_machine(options.confirm, socket.gethostname(), console)
     stop_daemons(options.state, console)
@@ -132,7 +133,9 @@ def going(config: Config, directory: Path) -> list[str]:
     lines = [f"{directory}: database, keys, images, objects, guests' disks ({files} files, {used / 2048:.0f} MiB)"]
     if config.compute.driver == "libvirt":
         lines = ["every guest of this cloud, with its disk", f"bridge {config.network.bridge}, its DHCP server",
-                 f"nftables tables named {config.network.table}", *lines]
+                 f"nftables tables named {config.network.table}",
+                 "with the last cloud of this machine: 169.254.169.254 on lo, IPv4 forwarding if it was off before",
+                 *lines]
     return lines
 
 

@@ -8,16 +8,18 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from cloudcore.cli.commands import COMMANDS, EVERYWHERE, NOUNS, Command
-from cloudcore.cli.printing import DONE, FAILED, Console
+from cloudcore.cli.printing import DONE, FAILED, Console, Refusal
 from cloudcore.cli.state import check, is_there
-from cloudcore.errors import CloudError
+from cloudcore.errors import CloudError, Code
 
 Function = Callable[[Any, Console], int]
 INTERRUPTED = 130  # as shells say it
@@ -36,12 +38,31 @@ def main(argv: Sequence[str] | None = None, others: Mapping[str, Function] = Map
         perform = others.get(options.command.words) or function_of(options.command)
         return int(perform(options, console) or DONE)
     except CloudError as problem:
+        if options.debug:
+            traceback.print_exc()
         return console.error(problem)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:  # `cloudcore logs | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+    except Exception as problem:
+        return console.error(accident(options, problem))
+
+
+def accident(options: Any, problem: Exception) -> Refusal:
+    """A mistake of ours in one line; the traceback goes to a file, or to the screen by --debug."""
+    text = f"this is a mistake in cloudcore: {type(problem).__name__}: {problem}".rstrip(": ")
+    if options.debug:
+        traceback.print_exc()
+        return Refusal(Code.INTERNAL, text, status=FAILED)
+    file = options.state / "log" / "cli.log"
+    try:
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a", encoding="utf-8") as out:
+            out.write(f"{datetime.now(UTC).isoformat()} {options.command.words}\n{traceback.format_exc()}\n")
+    except OSError:
+        return Refusal(Code.INTERNAL, text, "the same with --debug shows where", status=FAILED)
+    return Refusal(Code.INTERNAL, text, "the same with --debug", f"the traceback is in {file}", status=FAILED)
 
 
 def function_of(command: Command) -> Function:

@@ -101,10 +101,20 @@ def user_of(port: int) -> str:
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             if any(os.readlink(handle) in inodes for handle in (folder / "fd").iterdir()):
-                return f"{(folder / 'comm').read_text().strip()} (pid {folder.name})"
+                ours = b"cloudcore" in (folder / "cmdline").read_bytes()
+                name = "another cloudcore" if ours else (folder / "comm").read_text().strip()
+                return f"{name} (pid {folder.name})"
         except OSError:
             continue  # gone meanwhile, or another user's
     return "another program"
+
+
+def emulation() -> tuple[str, str]:
+    """Why guests are emulated here, once that is known to be so, and what may be done."""
+    if not Path("/dev/kvm").exists():
+        return ("no /dev/kvm: VMs run by emulation, about 10 times slower",
+                "in a VM, enable nesting; else enable virtualisation in the firmware")
+    return "/dev/kvm is there, but its self-test lost to emulation: VMs run by emulation, about 10 times slower", ""
 
 
 def listening(port: int) -> Iterable[str]:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TextIO
 
 from cloudcore.errors import CloudError, Code
@@ -35,7 +37,7 @@ HINTS: dict[Code, str] = {
     Code.SCHEMA_NEWER: "use the version of cloudcore that made this state, or another one: --state DIR",
     Code.STATE_DIRECTORY: "another directory: --state DIR",
     Code.USER_UNKNOWN: "cloudcore user list",
-    Code.PROJECT_UNKNOWN: "cloudcore project list",
+    Code.PROJECT_UNKNOWN: "cloudcore project list    or: cloudcore project create NAME",
     Code.ACCESS_KEY_UNKNOWN: "cloudcore key list --user NAME",
     Code.IMAGE_UNKNOWN: "cloudcore image list",
     Code.HOST_UNKNOWN: "cloudcore host list",
@@ -43,6 +45,10 @@ HINTS: dict[Code, str] = {
     Code.UNAVAILABLE: "cloudcore status",
     Code.PROGRAM_FAILED: "cloudcore doctor    then the same again",
 }
+
+
+OURS = re.compile(r"(?<![\w/.])cloudcore(?= (?:up|down|status|doctor|logs|env|user|project|key|image|network|host|db|"
+                  r"config)\b)")
 
 
 @dataclass(slots=True)
@@ -90,9 +96,15 @@ class Console:
     def json(self, value: Any) -> None:
         self.line(json.dumps(value, ensure_ascii=False, indent=2 if self.terminal else None, sort_keys=False))
 
+    def warn(self, text: str) -> None:
+        """What works, but worse than people expect."""
+        yellow, plain = ("\x1b[33m", "\x1b[0m") if self.coloured else ("", "")
+        self.note(f"  {yellow}warn{plain}           {text}")
+
     def error(self, problem: CloudError) -> int:
-        """Prints a refusal; its exit code."""
+        """Prints a refusal; its exit code. Commands in the hint stand as they are typed here."""
         why, hint = getattr(problem, "why", ""), getattr(problem, "hint", "") or HINTS.get(problem.code, "")
+        hint = OURS.sub(called(), hint)
         red, plain = ("\x1b[31m", "\x1b[0m") if self.coloured else ("", "")
         for label, text in (("error:", problem.text), ("why:", why), ("try:", hint)):
             if text:
@@ -101,6 +113,12 @@ class Console:
                 for line in rest:
                     self.note(f"       {line}")
         return getattr(problem, "status", FAILED if problem.code in FAILURES else REFUSED)
+
+
+def called() -> str:
+    """How to call us from here."""
+    command = "bin/cloudcore" if Path("bin/cloudcore").exists() else "cloudcore"
+    return f"sudo {command}" if os.environ.get("SUDO_USER") else command
 
 
 def word(value: Any) -> str:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,15 +19,16 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger, LogLevel, globalLogBeginner
 
 import cloudcore
-from cloudcore.cli import card, database, first, machine, reactor, seeding, state
+from cloudcore.cli import card, census, database, first, machine, reactor, seeding, state
 from cloudcore.cli.client import Client, healthy
 from cloudcore.cli.environment import key_of, urls
-from cloudcore.cli.printing import DONE, FAILED, TIMED_OUT, Console, Refusal
-from cloudcore.cli.progress import step
+from cloudcore.cli.printing import DONE, FAILED, TIMED_OUT, Console, Refusal, called
+from cloudcore.cli.progress import Step, step
 from cloudcore.config.model import Config
 from cloudcore.config.places import endpoints_file, log_file, private_key_file
 from cloudcore.daemon.json_log import JsonLines, observer
 from cloudcore.errors import CloudError, Code
+from cloudcore.virt import kvm_selftest
 
 log = Logger()
 LEAST_FREE = 1 << 30  # bytes of disk for a first guest and its images
@@ -41,19 +42,20 @@ class Running(Protocol):
         """Ends the daemons in order; guests go on."""
 
 
-Start = Callable[[Any, Config, Path], Awaitable[Running]]
+Start = Callable[[Any, Config, Path], Coroutine[Any, Any, Running]]
 
 
 def up(options: Any, console: Console, start: Start) -> int:
     began = time.monotonic()
-    state.prepare(options.state)
     config = machine.with_driver(state.configuration(options), options.state, options.driver)
     options.driver = config.compute.driver
     check_space(options.state)
+    options.again = bool(machine.recorded(options.state))
     if state.holder(options.state) is None:
         machine.check_ports(config)
-        if not machine.recorded(options.state) and not options.in_background:
+        if not options.again and not options.in_background:
             announce(console, config, options.state)
+    state.prepare(options.state)  # only now: what is refused leaves nothing behind
     if options.detach:
         return detached(options, console, config, began)
     return here(options, console, config, start)
@@ -62,19 +64,26 @@ def up(options: Any, console: Console, start: Start) -> int:
 def announce(console: Console, config: Config, directory: Path) -> None:
     """What a first start changes, before it does."""
     console.note("This makes:")
+    rest = "everything"
     if config.compute.driver == "libvirt":
         console.note(f"  bridge {config.network.bridge} ({config.network.cidr}, NAT) with DHCP, nftables tables named "
                      f"{config.network.table}")
+        console.note("  while it is there: IPv4 forwarding, 169.254.169.254 on lo, the kernel module br_netfilter")
         console.note("  a private libvirtd and the guests you launch; no service is enabled, nothing goes to /etc")
-    console.note(f"  everything else under {directory}")
+        rest = "everything else"
+    console.note(f"  {rest} under {directory}")
     console.note("Undo: make clean")
 
 
 def check_space(directory: Path) -> None:
-    stat = os.statvfs(directory)
+    place = next(place for place in (directory, *directory.parents) if place.exists())
+    if not os.access(place, os.W_OK | os.X_OK):
+        text = f"the state directory {directory} cannot be made: {place} is not writable"
+        raise CloudError(Code.STATE_DIRECTORY, text)
+    stat = os.statvfs(place)
     free = stat.f_bavail * stat.f_frsize
     if free < LEAST_FREE:
-        raise Refusal(Code.STATE_DIRECTORY, f"{free / (1 << 30):.1f} GiB free under {directory}, 1 GiB needed",
+        raise Refusal(Code.STATE_DIRECTORY, f"{free >> 20} MiB free under {directory}, 1 GiB needed",
                       "--state DIR on a larger disk    or: make run STATE=DIR", status=FAILED)
 
 
@@ -104,15 +113,50 @@ async def serve(clock: Any, options: Any, console: Console, config: Config, star
     opened = database.open_database(clock, config, options.state)
     opened.database.startService()
     await seeding.seed(opened, options.state)
-    with nullcontext() if options.in_background else step("daemons", console.err):
-        running = await start(clock, config, options.state)
+    if not options.in_background:
+        await tell_found(opened, options, console)
+    with nullcontext(Step("", console.err)) if options.in_background else step("daemons", console.err) as shown:
+        running = await started(clock, start(clock, config, options.state))
+        shown.result = " ".join(doors(options.state))
     clock.addSystemEventTrigger("before", "shutdown", stopping(console, options, opened, running))
     if not options.in_background:
+        await warn_of_emulation(clock, config, options, console)
         key = await key_of(opened.auth, seeding.DEFAULT_USER)
         setting = first.Setting(clock, config, options.state, client_of(config, options.state, key), key)
         arrival(clock, options, console, setting, began)
     await Deferred()
     return DONE
+
+
+async def started(clock: Any, start: Coroutine[Any, Any, Running]) -> Running:
+    """Waits for it; when the reactor ends first it is cancelled, so that what it has begun ends too: a thread pool left
+    behind would keep the process for ever."""
+    under_way: Deferred[Running] = Deferred.fromCoroutine(start)
+    ended: Deferred[None] = Deferred()
+    interrupted = False
+
+    def tell_ended(result: Any) -> Any:
+        ended.callback(None)
+        return result
+
+    under_way.addBoth(tell_ended)
+
+    def give_up() -> Deferred[None]:
+        nonlocal interrupted
+        interrupted = True
+        signal.signal(signal.SIGINT, at_once)
+        under_way.cancel()
+        return ended
+
+    trigger = clock.addSystemEventTrigger("before", "shutdown", give_up)
+    try:
+        running = await under_way
+    except CancelledError:
+        if interrupted:
+            await Deferred()  # for ever: the reactor is ending, and what was interrupted has no outcome
+        raise
+    clock.removeSystemEventTrigger(trigger)
+    return running
 
 
 def stopping(console: Console, options: Any, opened: database.Open,
@@ -122,11 +166,11 @@ def stopping(console: Console, options: Any, opened: database.Open,
     async def stop() -> None:
         began = time.monotonic()
         if not options.in_background:
-            signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # once more: at once; the next start recovers
+            signal.signal(signal.SIGINT, at_once)
             console.note("\nStopping cloudcore …")
-        guests = 0
+        left = ""
         try:
-            guests = sum(host.guests for host in await opened.database.look(lambda books: books.hosts.all()))
+            left = census.going_on((await opened.database.look(census.holdings))[0])
             await running.stop()
         except CancelledError:
             raise
@@ -134,11 +178,16 @@ def stopping(console: Console, options: Any, opened: database.Open,
             log.failure("stopping")
         opened.database.stopService()
         if not options.in_background:
-            left = f" {guests} instances keep running." if guests else ""
-            console.note(f"Stopped ({time.monotonic() - began:.1f} s).{left}")
+            console.note(f"Stopped ({time.monotonic() - began:.1f} s). {left}".rstrip())
             console.note("Start again: make run     Stop everything: make down     Delete everything: make clean")
 
     return lambda: Deferred.fromCoroutine(stop())
+
+
+def at_once(*_: object) -> None:
+    """A second Ctrl-C. No `print`: the signal may have come amid one."""
+    os.write(2, b"\nStopped at once; the next start recovers.\n")
+    os._exit(130)
 
 
 def arrival(clock: Any, options: Any, console: Console, setting: first.Setting, began: float) -> None:
@@ -150,7 +199,8 @@ def arrival(clock: Any, options: Any, console: Console, setting: first.Setting, 
             console.error(failure.value)
         else:
             log.failure("first instance", failure)
-            console.note(f"error: the first instance: {failure.getErrorMessage()}")
+            said = failure.getErrorMessage() or failure.type.__name__
+            console.error(Refusal(Code.INTERNAL, f"the first instance: {said}", f"{called()} logs", status=FAILED))
 
     done.addErrback(told)
 
@@ -171,6 +221,7 @@ def detached(options: Any, console: Console, config: Config, began: float) -> in
     if (running := state.holder(options.state)) is not None:
         raise Refusal(Code.IN_USE, f"this cloud is running already (process {running.pid})",
                       "cloudcore status    or: cloudcore down")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that `end` sees to the child
     output = options.state / "log" / "up.log"
     with os.fdopen(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out, \
             step("daemons", console.err) as shown:
@@ -184,6 +235,8 @@ def detached(options: Any, console: Console, config: Config, began: float) -> in
         shown.result = " ".join(sorted(found))
 
     async def work(opened: database.Open) -> None:
+        await tell_found(opened, options, console)
+        await warn_of_emulation(opened.clock, config, options, console)
         key = await key_of(opened.auth, seeding.DEFAULT_USER)
         client = client_of(config, options.state, key)
         setting = first.Setting(opened.clock, config, options.state, client, key)
@@ -254,6 +307,26 @@ def end(child: subprocess.Popen[bytes]) -> None:
                 continue
 
 
+# -- what is there ---------------------------------------------------------------------------------------------------
+
+
+async def tell_found(opened: database.Open, options: Any, console: Console) -> None:
+    """A later start names what it goes on with."""
+    if options.again:
+        held = census.found(*await opened.database.look(census.holdings))
+        console.note(f"state found in {card.short(options.state)}: {held}")
+
+
+async def warn_of_emulation(clock: Any, config: Config, options: Any, console: Console) -> None:
+    """The host has tried by now, so the answer is there already."""
+    if config.compute.driver == "libvirt" and await kvm_selftest.virt_type(clock, options.state) != "kvm":
+        console.warn(machine.emulation()[0])
+
+
+def doors(directory: Path) -> list[str]:
+    return sorted(name for name, url in state.endpoints(directory).items() if str(url).startswith("http"))
+
+
 # -- once it runs --------------------------------------------------------------------------------------------------
 
 
@@ -281,9 +354,3 @@ def arrive(options: Any, console: Console, setting: first.Setting, began: float)
                      "make clean")
     if problem is not None:
         raise problem
-
-
-def called() -> str:
-    """How to call us from here."""
-    command = "bin/cloudcore" if Path("bin/cloudcore").exists() else "cloudcore"
-    return f"sudo {command}" if os.environ.get("SUDO_USER") else command

@@ -43,7 +43,7 @@ def run(options: Any, console: Console) -> int:
     for network in found["networks"]:
         console.line(f"  network    {network['cidr']:<32} {network['used']} of {network['size']} addresses used")
     for problem in found["problems"]:
-        console.note(f"  problem    {problem}")
+        console.note("  problem    " + problem.replace("\n", "\n             "))
     return code
 
 

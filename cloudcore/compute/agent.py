@@ -39,6 +39,7 @@ from cloudcore.rpc.compute import (
     WantedGuest,
 )
 from cloudcore.rpc.conductor import FactSink, GuestFact, Heartbeat
+from cloudcore.virt.driver import Guest
 
 log = Logger()
 
@@ -47,10 +48,12 @@ SOON = 0.2  # seconds after an event; events come in bursts
 HEARTBEAT = 10.0
 RAISED_LEAST, RAISED_SHARE = 10, 0.05  # how many guests that were gone may turn up again and still be removed
 POWERS = ("running", "stopped", "absent")
-CHANGES = {"launched": "started", "halted": "stopped", "stopped": "stopped", "failed": "failed", "gone": "gone"}
-STATES = {"": "working", "launched": "running", "halted": "stopped", "stopped": "stopped", "failed": "failed",
-          "gone": "absent"}  # fmt: skip
-BY_ITSELF = "the guest ended by itself"
+CHANGES = {"launched": "started", "halted": "stopped", "crashed": "crashed", "stopped": "stopped", "failed": "failed",
+           "gone": "gone"}  # fmt: skip
+STATES = {"": "working", "launched": "running", "halted": "stopped", "crashed": "stopped", "stopped": "stopped",
+          "failed": "failed", "gone": "absent"}  # fmt: skip
+BY_ITSELF = "the guest was shut down inside"
+CRASHED = "the guest's virtual machine ended unexpectedly"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +154,7 @@ class ComputeAgent(Service):
                 self._tell(known)
             self._convergence.kick(wanted.instance)
             return Taken(known.wanted.generation)
-        await self._journal.put(Entry(wanted))
+        await self._journal.put(Entry(wanted, ran=known is not None and known.ran))
         self._tools.failpoint("compute.journaled")
         self._unknown.pop(wanted.instance, None)
         self._convergence.kick(wanted.instance)
@@ -162,7 +165,7 @@ class ComputeAgent(Service):
         if entry.outcome != "launched":
             raise CloudError(Code.INSTANCE_STATE, f"{instance} does not run")
         try:
-            await self._tools.driver.reboot(instance)
+            await self._tools.driver.reboot(instance, self._tools.reboot_button)
         except CloudError as problem:
             if problem.code is Code.PROGRAM_FAILED:
                 raise CloudError(Code.INSTANCE_STATE, problem.text) from problem
@@ -268,7 +271,7 @@ class ComputeAgent(Service):
     async def sweep(self) -> None:
         """Compares the journal with the hypervisor's list and mends what differs."""
         act = self._convergence.acts
-        guests = await self._tools.driver.guests()
+        guests, boot = await self._listed()
         now = self._clock.seconds()
         self._convergence.observed = observed = {guest.instance: guest for guest in guests}
         self._journal.expire(now)
@@ -280,7 +283,7 @@ class ComputeAgent(Service):
             if entry.outcome == "gone":
                 raised += [entry] if guest is not None else []
             else:
-                await self._compare(entry, guest.generation if guest else 0, guest is not None and guest.running)
+                await self._compare(entry, guest or Guest(instance, 0, False), boot)
         await self._lay_down(raised)
         self._note_unknown({
             instance: (guest.generation, guest.running)
@@ -288,21 +291,35 @@ class ComputeAgent(Service):
             if self._journal.get(instance) is None
         })  # fmt: skip
 
-    async def _compare(self, entry: Entry, generation: int, running: bool) -> None:
+    async def _listed(self) -> tuple[list[Guest], str]:
+        """The guests, and the boot under which they were all seen: a guest that ended with its hypervisor did not end
+        by itself."""
+        boot, tries = self._tools.boot(), 3
+        for _ in range(tries):
+            guests = await self._tools.driver.guests()
+            before, boot = boot, self._tools.boot()
+            if before == boot:
+                return guests, boot
+        raise CloudError(Code.NO_HYPERVISOR, "the hypervisor is started again and again")
+
+    async def _compare(self, entry: Entry, guest: Guest, boot: str) -> None:
+        running = guest.running
         match entry.outcome:
             case "":
                 self._convergence.kick(entry.wanted.instance)
-            case "launched" if not running and entry.boot == self._tools.boot:
+            case "launched" if not running and entry.boot == boot and guest.shut_down:
                 await self._convergence.end(entry, "halted", BY_ITSELF)
-            case "launched" if not running or generation != entry.wanted.generation:  # the host was rebooted under it,
-                await self._redo(entry)  # or it carries the mark of an older generation
-            case "launched" if entry.boot != self._tools.boot:
-                await self._convergence.end(entry, "launched")
+            case "launched" if not running and entry.boot == boot:
+                await self._convergence.end(entry, "crashed", CRASHED)
+            case "launched" if not running or guest.generation != entry.wanted.generation:  # the host was rebooted
+                await self._redo(entry)  # under it, or it carries the mark of an older generation
+            case "launched" if entry.boot != boot:
+                await self._convergence.end(entry, "launched", boot=boot)
             case "launched":
                 self._tell(entry)
             case "stopped" if running:  # started behind our back
                 await self._redo(entry)
-            case "halted" | "failed" if running:  # its end was told and stands
+            case "halted" | "crashed" | "failed" if running:  # its end was told and stands
                 await self._tools.driver.stop(entry.wanted.instance, 0)
 
     async def _redo(self, entry: Entry) -> None:

@@ -4,9 +4,10 @@ Each guest converges by itself and one step at a time; a change of mind (a highe
 effect. Every effect may be repeated, so a crash anywhere is cured by coming here again. What ended a generation goes
 into the journal and up as a fact:
 
-* running: image, overlay, definition, start -> `started`. A guest that ended by itself afterwards (powered off inside,
-  QEMU killed) is `stopped` and stays so until a higher generation says otherwise: its user or its kernel wanted it, and
-  a guest that dies at once would be started for ever. After a reboot of the host (another `boot`) it is started again.
+* running: image, overlay, definition, start -> `started`. A guest that was powered off inside afterwards is `stopped`,
+  one whose QEMU ended otherwise has `crashed`; both stay so until a higher generation says otherwise: a guest that dies
+  at once would be started for ever. After a reboot of the host (another `boot`) it is started again. The disk is made
+  once: where that of a guest that has run is missing, the launch fails, for a fresh one would hide the loss.
 * stopped: power button, then power off -> `stopped`; the disk stays.
 * absent: undefined, then its directory removed -> `gone`.
 
@@ -38,10 +39,11 @@ PATIENCE = 60.0  # seconds a launch is tried
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
 AT_ONCE = 32  # guests that are being changed at the same time; one that waits for its power button takes a place
 POWER_BUTTON = 30.0  # seconds until a guest that is to stop is powered off
+REBOOT_BUTTON = 120.0  # seconds until a guest that is to reboot is reset: EC2's "a few minutes"
 RESERVE = 64 * 2**20  # bytes of the disk that no new guest may take: journals and clean-up must still work
 PERMANENT = frozenset({  # trying again changes nothing
     Code.IMAGE_INVALID, Code.IMAGE_MANIFEST, Code.IMAGE_UNKNOWN, Code.IMAGE_UNAVAILABLE, Code.RESOURCE_UNKNOWN,
-    Code.NOT_AUTHORISED, Code.NOT_PERMITTED, Code.BAD_VALUE, Code.CAPACITY,
+    Code.NOT_AUTHORISED, Code.NOT_PERMITTED, Code.BAD_VALUE, Code.CAPACITY, Code.DISK_LOST,
 })  # fmt: skip
 
 
@@ -58,17 +60,19 @@ class Superseded(Exception):
 
 @dataclass(frozen=True)
 class Tools:
-    """What acts. `directory` holds one directory per guest; `boot` changes when all guests have ended (a reboot)."""
+    """What acts. `directory` holds one directory per guest; what `boot()` says changes when all guests have ended (a
+    reboot)."""
 
     clock: Any
     driver: VirtDriver
     images: ImageCache
     disks: Disks
     directory: Path
-    boot: str
+    boot: Callable[[], str]
     in_thread: InThread
     failpoint: Failpoint
     power_button: float = POWER_BUTTON
+    reboot_button: float = REBOOT_BUTTON
 
 
 class Convergence:
@@ -138,9 +142,10 @@ class Convergence:
         for running in list(self._busy.values()):
             running.cancel()
 
-    async def end(self, entry: Entry, outcome: str, reason: str = "") -> None:
-        """This generation has ended so. On disk before it is told."""
-        entry = replace(entry, outcome=outcome, reason=reason, boot=self._tools.boot)
+    async def end(self, entry: Entry, outcome: str, reason: str = "", boot: str = "") -> None:
+        """This generation has ended so; `boot` where it runs. On disk before it is told."""
+        entry = replace(entry, outcome=outcome, reason=reason, boot=boot or entry.boot,
+                        ran=entry.ran or outcome == "launched")  # fmt: skip
         saved = self._journal.put(entry)
         if outcome == "launched":  # lost only with the machine's memory, and then another boot starts the guest again
             saved.addErrback(lambda failure: None)
@@ -189,16 +194,19 @@ class Convergence:
         home = tools.directory / wanted.instance
         disk = home / "disk.qcow2"
         if not await tools.in_thread(lambda: _prepared(home, disk)):
+            if entry.ran:
+                raise CloudError(Code.DISK_LOST, f"the disk of {wanted.instance} is missing on its host")
             await self._make_disk(entry, home, disk)
         self._still(entry)
         spec = _spec(wanted, self._journal.epoch, str(disk), str(home))
         await tools.driver.define(spec)
         tools.failpoint("compute.defined")
         self._still(entry)
+        boot = tools.boot()  # before the start: should the hypervisor end meanwhile, the sweep sees another
         await tools.driver.start(wanted.instance)
         tools.failpoint("compute.started")
         self._still(entry)
-        await self.end(entry, "launched")
+        await self.end(entry, "launched", boot=boot)
 
     async def _make_disk(self, entry: Entry, home: Path, disk: Path) -> None:
         wanted, tools = entry.wanted, self._tools

@@ -26,13 +26,15 @@ class Entry:
     """The wanted guest and how its generation ended so far.
 
     outcome: "" not there yet | launched (it ran, under `boot`) | halted (it ended by itself) | failed (with `reason`)
-    | stopped | gone. `settled` is when an absent guest's end was acknowledged (seconds), else 0."""
+    | crashed (it was ended from outside) | stopped | gone. `settled` is when an absent guest's end was acknowledged
+    (seconds), else 0. `ran`: it has run once, so that its disk holds what nobody can make again."""
 
     wanted: WantedGuest
     outcome: str = ""
     reason: str = ""
     boot: str = ""
     settled: float = 0.0
+    ran: bool = False
 
 
 class Journal:

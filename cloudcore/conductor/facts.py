@@ -73,10 +73,28 @@ def gone(books: Books, instance: Instance, reason: str) -> None:
         books.operations.settle(instance.id, instance.generation, ("destroy",))
 
 
+def crashed(books: Books, instance: Instance, reason: str) -> None:
+    """Nobody inside wanted it, so that it is stopped and kept whatever a shutdown from within means."""
+    if instance.state is State.STOPPING:
+        stopped(books, instance, reason)
+    elif instance.state is State.RUNNING or instance.state in LAUNCHING:
+        books.operations.settle(instance.id, instance.generation, ("boot",))
+        ended(books, instance, reason or "the guest ended unexpectedly")
+
+
+def ended(books: Books, instance: Instance, reason: str) -> None:
+    moved = books.instances.observe(instance, Event.GUEST_STOPPED, BROKEN, f"{BROKEN}: {reason}"[:REASON_LENGTH])
+    if moved is not instance:
+        books.operations.begin("stop", moved.id, moved.generation, moved.project, "")
+
+
 def could_not(books: Books, instance: Instance, reason: str) -> None:
+    """One that ran may be launched again by its host alone, after a reboot; then it runs no more."""
     if instance.state in LAUNCHING:
         books.operations.abandon(instance.id, instance.generation, reason[:REASON_LENGTH])
         failed(books, instance, BROKEN, reason or "the host could not start the instance", "")
+    elif instance.state is State.RUNNING:
+        ended(books, instance, reason or "the host could not start the instance again")
     else:
         log.warn("{instance}: its host reports: {reason}", instance=instance.id, reason=reason)
 
@@ -84,6 +102,7 @@ def could_not(books: Books, instance: Instance, reason: str) -> None:
 FOLLOWS: dict[str, Callable[[Books, Instance, str], None]] = {
     "started": started,
     "stopped": stopped,
+    "crashed": crashed,
     "gone": gone,
     "failed": could_not,
 }

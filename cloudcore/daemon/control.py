@@ -69,12 +69,13 @@ def api_door(under: Ground, bus: Bus, database: Database[Any], auth: AuthManager
         images=client(IMAGES, bus), conductor=client(CONDUCTOR, bus),
         compute_of=lambda host: client(COMPUTE, bus, f"{COMPUTE.name}.{host}"),
         off_reactor=under.in_thread, page_secret=page_secret(under),
-        region=config.cloud.region, zones=(config.cloud.zone,), endpoint=f"{config.api.listen}:{config.api.port}",
+        region=config.cloud.region, zones=(config.cloud.zone,), endpoint=lambda: f"{config.api.listen}:{door.port}",
         cidr=config.network.cidr, limits=limits(under), cell=config.cloud.cell,
         elastic_cidr=addresses.check_elastic(config.network.elastic_cidr, config.network.cidr),
         failpoint=under.failpoint,
     )  # fmt: skip
-    return Door(under.reactor, config.api.listen, config.api.port, ApiFactory(Api(cloud), under.reactor))
+    door = Door(under.reactor, config.api.listen, config.api.port, ApiFactory(Api(cloud), under.reactor))
+    return door
 
 
 def page_secret(under: Ground) -> bytes:

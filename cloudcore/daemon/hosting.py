@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +103,8 @@ async def compute(ground: Ground, bus: Bus, objects: ObjectStore) -> list[Servic
     return [Closing(driver), agent, Served(bus, f"{COMPUTE.name}.{ground.host}", COMPUTE, agent)]
 
 
-async def hypervisor(ground: Ground) -> tuple[VirtDriver, Disks, str]:
-    """The driver, what makes its disks, and a word that changes whenever every guest has ended."""
+async def hypervisor(ground: Ground) -> tuple[VirtDriver, Disks, Callable[[], str]]:
+    """The driver, what makes its disks, and who says a word that changes whenever every guest has ended."""
     configured = ground.config.compute
     if ground.simulated:
         capacity = Capacity(configured.simulated_vcpus, configured.simulated_memory_mib, configured.simulated_disk_gib,
@@ -112,13 +113,13 @@ async def hypervisor(ground: Ground) -> tuple[VirtDriver, Disks, str]:
         pace = Pace(boot=configured.simulated_boot_seconds)
         chance = random.Random()  # noqa: S311 - spreads boot times
         simulated = SimulatedDriver(ground.reactor, chance, world, pace, capacity)
-        return simulated, SimulatedDisks(), simulated_boot(places.simulated_boot(ground.state))
+        return simulated, SimulatedDisks(), lambda: simulated_boot(places.simulated_boot(ground.state))
     virt_type = await kvm_selftest.virt_type(ground.reactor, ground.state)
     daemon = PrivateLibvirtd(ground.reactor, ground.state, kvm=virt_type == "kvm")
     await daemon.ensure()
     driver = LibvirtDriver(ground.reactor, daemon, Machine(virt_type, ground.config.network.bridge),
                            Allocatable(configured.vcpu_ratio, configured.reserved_memory_mib))  # fmt: skip
-    return driver, ImageTool(ground.reactor, ground.in_thread), daemon.identity()
+    return driver, ImageTool(ground.reactor, ground.in_thread), daemon.identity
 
 
 def simulated_boot(path: Path) -> str:

@@ -17,20 +17,23 @@ PATIENCE = 30.0  # seconds between power button and power off
 async def stop_guests(reactor: Any, config: Config, state: Path) -> int:
     """Power buttons, then power off; the private libvirtd ends too. How many guests there were.
 
-    The journals still say what is wanted: the next start of the cloud runs these guests again, as after a reboot.
+    The journals still say what is wanted: the next start of the cloud runs these guests again, as after a reboot, also
+    when we are interrupted.
     """
     under = ground(reactor, config, state)
     if not under.simulated and PrivateLibvirtd(reactor, under.state).pid() is None:
         return 0
     driver, _, _ = await hosting.hypervisor(under)
     try:
+        if under.simulated:
+            places.simulated_boot(under.state).unlink(missing_ok=True)
+        else:
+            PrivateLibvirtd(reactor, under.state).end_life()
         running = [guest.instance for guest in await driver.guests() if guest.running]
         await power_off(driver, running)
     finally:
         await driver.close()
-    if under.simulated:
-        places.simulated_boot(under.state).unlink(missing_ok=True)
-    else:
+    if not under.simulated:
         await PrivateLibvirtd(reactor, under.state).stop()
     return len(running)
 

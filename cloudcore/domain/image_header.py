@@ -22,6 +22,7 @@ HEAD = 72 * 1024  # bytes of the beginning that the judge wants: qcow2's header 
 TAIL = 512  # bytes of the end: where VHD keeps its footer
 LARGEST = 2**44  # 16 TiB, EC2's largest volume: nothing larger is meant honestly
 SECTOR = 512
+PROTECTIVE = 0xEE  # the partition type by which a master boot record says that a GPT follows
 
 QCOW2 = b"QFI\xfb"
 FOREIGN_STARTS = {  # what begins like this is another format
@@ -74,18 +75,18 @@ def judge(head: bytes, tail: bytes, size: int) -> Judged:
     """`head` is the first min(HEAD, size) bytes, `tail` the last min(TAIL, size), `size` the whole file's length in
     bytes. Raises CloudError(IMAGE_INVALID) with the reason."""
     if len(head) < min(HEAD, size) or len(tail) < min(TAIL, size):
-        raise _invalid(f"the file is truncated: {len(head)} of {size} bytes")
+        raise invalid(f"the file is truncated: {len(head)} of {size} bytes")
     if size < SECTOR:
-        raise _invalid(f"{size} bytes are no disk")
+        raise invalid(f"{size} bytes are no disk")
     foreign = _foreign(head, tail)
     if head.startswith(QCOW2):
         if foreign:
-            raise _invalid(f"it could be read as qcow2 and as {foreign}")
+            raise invalid(f"it could be read as qcow2 and as {foreign}")
         return Judged("qcow2", _qcow2(head, size))
     if head.startswith(b"QFI"):
-        raise _invalid("it begins like qcow2 but is not")
+        raise invalid("it begins like qcow2 but is not")
     if foreign:
-        raise _invalid(f"it is {foreign}; only raw and qcow2 are taken")
+        raise invalid(f"it is {foreign}; only raw and qcow2 are taken")
     return Judged("raw", _raw(head, size))
 
 
@@ -103,20 +104,37 @@ def _foreign(head: bytes, tail: bytes) -> str | None:
 
 def _raw(head: bytes, size: int) -> int:
     if head[510:512] != b"\x55\xaa":
-        raise _invalid("no boot signature (55 aa) at the end of the first sector: not a disk that can boot")
+        raise invalid("no boot signature (55 aa) at the end of the first sector: not a disk that can boot")
     if size % SECTOR:
-        raise _invalid(f"{size} bytes are not whole sectors of {SECTOR}")
+        raise invalid(f"{size} bytes are not whole sectors of {SECTOR}")
+    end = partitioned(head)
+    if end > size:
+        raise invalid(f"it is truncated: its partitions need {end} bytes, and it has {size}")
     return _sensible(size)
+
+
+def partitioned(head: bytes) -> int:
+    """How many bytes the disk must have to hold every partition that its master boot record or its GPT names; 0 where
+    there is no such table. A boot sector of a bare file system has code there: a table is one whose four entries begin
+    with 00 or 80, as Linux judges it."""
+    entries = [head[at : at + 16] for at in range(446, 510, 16)]
+    if any(entry[0] not in (0x00, 0x80) for entry in entries):
+        return 0
+    if any(entry[4] == PROTECTIVE for entry in entries):
+        backup = struct.unpack_from("<Q", head, SECTOR + 32)[0] if head[SECTOR:].startswith(b"EFI PART") else 0
+        return int(backup + 1) * SECTOR if backup else 0
+    spans = (struct.unpack_from("<II", entry, 8) for entry in entries if entry[4])
+    return max(((start + count) * SECTOR for start, count in spans), default=0)
 
 
 def _sensible(virtual: int) -> int:
     if not 0 < virtual <= LARGEST:
-        raise _invalid(f"its disk of {virtual} bytes is outside 1 to {LARGEST}")
+        raise invalid(f"its disk of {virtual} bytes is outside 1 to {LARGEST}")
     return virtual
 
 
 @dataclass(frozen=True, slots=True)
-class _Header:
+class Header:
     version: int
     backing_offset: int
     backing_size: int
@@ -134,64 +152,64 @@ class _Header:
     compression: int = 0
 
 
-def _read(head: bytes) -> _Header:
+def qcow2_header(head: bytes) -> Header:
     if len(head) < V2_LENGTH:
-        raise _invalid("the qcow2 header is truncated")
+        raise invalid("the qcow2 header is truncated")
     version, backing, named, bits, virtual, crypt, l1, l1_at, counts, clusters, snapshots, _ = struct.unpack_from(
         ">IQIIQIIQQIIQ", head, 4
     )
     fields = (version, backing, named, bits, virtual, crypt, l1, l1_at, counts, clusters, snapshots)
     if version == 2:
-        return _Header(*fields)
+        return Header(*fields)
     if version != 3:
-        raise _invalid(f"qcow2 version {version} is unknown")
+        raise invalid(f"qcow2 version {version} is unknown")
     if len(head) < V3_LENGTH:
-        raise _invalid("the qcow2 header is truncated")
+        raise invalid("the qcow2 header is truncated")
     incompatible, _compatible, _autoclear, order, length = struct.unpack_from(">QQQII", head, V2_LENGTH)
     compression = head[V3_LENGTH] if length > V3_LENGTH and len(head) > V3_LENGTH else 0
-    return _Header(*fields, incompatible, order, length, compression)
+    return Header(*fields, incompatible, order, length, compression)
 
 
 def _qcow2(head: bytes, size: int) -> int:
-    header = _read(head)
+    header = qcow2_header(head)
     _names_nothing(header)
     _features(header)
     if not 9 <= header.cluster_bits <= 21:
-        raise _invalid(f"clusters of 2**{header.cluster_bits} bytes")
+        raise invalid(f"clusters of 2**{header.cluster_bits} bytes")
     cluster = 1 << header.cluster_bits
     if header.version == 3 and (header.length < V3_LENGTH or header.length % 8 or header.length > min(cluster, 4096)):
-        raise _invalid(f"a header of {header.length} bytes")
+        raise invalid(f"a header of {header.length} bytes")
     _extensions(head[: min(cluster, len(head))], header)
     virtual = _sensible(header.virtual)
     if virtual % SECTOR:
-        raise _invalid(f"a disk of {virtual} bytes is not whole sectors")
+        raise invalid(f"a disk of {virtual} bytes is not whole sectors")
     _tables(header, cluster, size)
     return virtual
 
 
-def _names_nothing(header: _Header) -> None:
+def _names_nothing(header: Header) -> None:
     if header.backing_offset or header.backing_size:
-        raise _invalid("it names a backing file")
+        raise invalid("it names a backing file")
     if header.incompatible & EXTERNAL_DATA:
-        raise _invalid("it names an external data file")
+        raise invalid("it names an external data file")
     if header.crypt_method:
-        raise _invalid("it is encrypted")
+        raise invalid("it is encrypted")
     if header.snapshots:
-        raise _invalid("it holds internal snapshots")
+        raise invalid("it holds internal snapshots")
 
 
-def _features(header: _Header) -> None:
+def _features(header: Header) -> None:
     if header.incompatible & (DIRTY | CORRUPT):
-        raise _invalid("it was not closed cleanly or is corrupt (qemu-img check -r all mends it)")
+        raise invalid("it was not closed cleanly or is corrupt (qemu-img check -r all mends it)")
     if header.incompatible & ~KNOWN_INCOMPATIBLE:
-        raise _invalid(f"it uses features we do not know: {header.incompatible & ~KNOWN_INCOMPATIBLE:#x}")
+        raise invalid(f"it uses features we do not know: {header.incompatible & ~KNOWN_INCOMPATIBLE:#x}")
     if header.compression not in (0, 1) or bool(header.incompatible & COMPRESSION) != bool(header.compression):
-        raise _invalid(f"compression type {header.compression}")
+        raise invalid(f"compression type {header.compression}")
     if header.refcount_order > 6:
-        raise _invalid(f"reference counts of 2**{header.refcount_order} bits")
+        raise invalid(f"reference counts of 2**{header.refcount_order} bits")
 
 
-def _extensions(cluster: bytes, header: _Header) -> None:
+def _extensions(cluster: bytes, header: Header) -> None:
     """Walks the header extensions. All must lie in the first cluster; of large clusters we hold the beginning, which is
     more than any honest header fills."""
     at = header.length
@@ -199,32 +217,33 @@ def _extensions(cluster: bytes, header: _Header) -> None:
         if at + 8 > len(cluster):
             if header.version == 2 and not any(cluster[header.length :]):
                 return
-            raise _invalid("its header extensions do not end")
+            raise invalid("its header extensions do not end")
         kind, length = struct.unpack_from(">II", cluster, at)
         if kind == EXTENSION_END:
             return
         if kind in NAMES_A_FILE:
-            raise _invalid(f"its header holds an extension for a {NAMES_A_FILE[kind]}")
+            raise invalid(f"its header holds an extension for a {NAMES_A_FILE[kind]}")
         if kind not in (FEATURE_NAMES, BITMAPS):
-            raise _invalid(f"its header holds an unknown extension {kind:#x}")
+            raise invalid(f"its header holds an unknown extension {kind:#x}")
         if kind == BITMAPS:
-            raise _invalid("it holds dirty bitmaps")
+            raise invalid("it holds dirty bitmaps")
         at += 8 + (length + 7) // 8 * 8
 
 
-def _tables(header: _Header, cluster: int, size: int) -> None:
+def _tables(header: Header, cluster: int, size: int) -> None:
     """L1 and reference counts lie in the file, on clusters, and cover the disk, no more than it needs."""
     per_l2 = cluster // 8
     needed = -(-header.virtual // (cluster * per_l2))
     if header.l1_size < needed or header.l1_size > 2 * needed + per_l2:
-        raise _invalid(f"an L1 table of {header.l1_size} entries for {header.virtual} bytes")
+        raise invalid(f"an L1 table of {header.l1_size} entries for {header.virtual} bytes")
     for name, offset, length in (
         ("L1 table", header.l1_offset, header.l1_size * 8),
         ("reference table", header.refcount_offset, header.refcount_clusters * cluster),
     ):
         if offset < cluster or offset % cluster or length <= 0 or offset + length > size:
-            raise _invalid(f"its {name} lies outside the file: it is truncated or damaged")
+            raise invalid(f"its {name} lies outside the file: it is truncated or damaged")
 
 
-def _invalid(reason: str) -> CloudError:
+def invalid(reason: str) -> CloudError:
+    """How every refusal of an image begins."""
     return CloudError(Code.IMAGE_INVALID, f"the image is refused: {reason}")

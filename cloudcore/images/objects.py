@@ -27,7 +27,7 @@ PATIENCE = 30.0  # seconds until the head of an answer
 CONNECT = 10.0
 DOCUMENT = 2**20  # bytes of an answer that is no object
 PROBLEMS = {
-    403: (Code.NOT_AUTHORISED, "may not be read"),
+    403: (Code.NOT_AUTHORISED, "does not exist or may not be read"),  # the store does not tell us which
     404: (Code.RESOURCE_UNKNOWN, "does not exist"),
 }
 
@@ -37,6 +37,16 @@ class Nothing:
 
     def take(self, data: bytes) -> None:
         pass
+
+
+class Piece:
+    """A few bytes, kept in memory."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def take(self, data: bytes) -> None:
+        self.data += data
 
 
 class ObjectStore:
@@ -56,6 +66,15 @@ class ObjectStore:
         download = Download(self._reactor, self._in_thread, sink, expected, limit)
         response.deliverBody(download)
         return await download.done
+
+    async def read(self, location: str, offset: int, length: int, owner: str | None = None) -> bytes:
+        """A piece of the object, in memory. Errors as of `get`."""
+        response = await self._request("GET", location, owner, span=(offset, length))
+        piece = Piece()
+        download = Download(self._reactor, self._in_thread, piece, announced_length(response), length)
+        response.deliverBody(download)
+        await download.done
+        return piece.data
 
     async def size(self, location: str, owner: str | None = None) -> int:
         response = await self._request("HEAD", location, owner)
@@ -78,13 +97,16 @@ class ObjectStore:
         await download.done
 
     async def _request(
-        self, method: str, location: str, owner: str | None, body: BinaryIO | None = None, sha256: str = EMPTY_BODY
+        self, method: str, location: str, owner: str | None, body: BinaryIO | None = None, sha256: str = EMPTY_BODY,
+        span: tuple[int, int] | None = None,
     ) -> Any:
         bucket, key = split_location(location)
         path = encoded_path(bucket, key)
         headers = {"host": self._endpoint.partition("://")[2]}
         if owner is not None:
             headers["x-amz-expected-bucket-owner"] = owner
+        if span is not None:
+            headers["range"] = f"bytes={span[0]}-{span[0] + span[1] - 1}"
         signed = sign(Head(method, path, "", headers), self._signer, self._reactor.seconds(), sha256)
         producer = FileBodyProducer(body, self._cooperator, 2**18) if body is not None else None
         asked = self._agent.request(
@@ -99,7 +121,7 @@ class ObjectStore:
             raise
         except (ConnectError, ConnectionClosed, ConnectTimeout, ResponseFailed, TimeoutError) as problem:
             raise CloudError(Code.UNAVAILABLE, f"the object store does not answer: {problem}") from problem
-        if response.code != 200:
+        if response.code != (200 if span is None else 206):
             await self._drain(response)
             code, text = PROBLEMS.get(response.code, (Code.UNAVAILABLE, f"cannot be had now ({response.code})"))
             raise CloudError(code, f"{location} {text}")

@@ -8,30 +8,22 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from twisted.internet.defer import Deferred, DeferredSemaphore
 
-from cloudcore.domain.image_header import TAIL, Judged, judge
+from cloudcore.domain import image_extent
+from cloudcore.domain.image_header import QCOW2, TAIL, Judged, judge
 from cloudcore.errors import CloudError, Code
 from cloudcore.images.downloading import Digest, FileSink, InThread
 from cloudcore.images.manifest import LONGEST, Manifest, Part, read_manifest
-from cloudcore.images.objects import ObjectStore
+from cloudcore.images.objects import ObjectStore, Piece
 from cloudcore.rpc.images import ImageLocation, InspectedImage
 
 LARGEST = 64 * 2**30  # bytes of an object that may become an image
 AT_ONCE = 4
 SUFFIX = "manifest.xml"
-
-
-class Words:
-    """A small object in memory."""
-
-    def __init__(self) -> None:
-        self.data = b""
-
-    def take(self, data: bytes) -> None:
-        self.data += data
 
 
 class ImageWorker:
@@ -54,10 +46,13 @@ class ImageWorker:
             raise CloudError(Code.IMAGE_INVALID, f"the image is refused: larger than {self._largest} bytes")
         digest = Digest(lambda head: _at_first_sight(head, size))
         await self._objects.get(request.location, digest, self._largest, request.project)
-        return _inspected(request, request.location, digest)
+        inspected = _inspected(request, request.location, digest)
+        await _check_extent(
+            digest, lambda at, count: self._objects.read(request.location, at, count, request.project))
+        return inspected
 
     async def _bundle(self, request: ImageLocation) -> InspectedImage:
-        words = Words()
+        words = Piece()
         try:
             await self._objects.get(request.location, words, LONGEST, request.project)
         except CloudError as problem:
@@ -71,6 +66,7 @@ class ImageWorker:
             digest = await self._assemble(request, manifest, descriptor)
             place = f"{request.location.removesuffix(SUFFIX).rstrip('.')}.{digest.sha256[:16]}.image"
             inspected = _inspected(request, place, digest)
+            await _check_extent(digest, lambda at, count: self._in_thread(lambda: os.pread(descriptor, count, at)))
             await self._objects.put(place, Path(name), digest.sha256, request.project)
         finally:
             os.close(descriptor)
@@ -100,6 +96,15 @@ class ImageWorker:
             raise
         if part.size not in (None, own.size) or own.also != part.check.digest:
             raise CloudError(Code.IMAGE_MANIFEST, f"part {part.filename} is not what the manifest says")
+
+
+async def _check_extent(digest: Digest, read: Callable[[int, int], Awaitable[bytes]]) -> None:
+    """A qcow2 file that was cut off behind its header is refused (domain/image_extent.py)."""
+    if not digest.head.startswith(QCOW2):
+        return
+    table = await read(*image_extent.table_place(digest.head))
+    number, at, length = image_extent.block_place(digest.head, table, digest.size)
+    image_extent.check_end(digest.head, number, await read(at, length), digest.size)
 
 
 def _at_first_sight(head: bytes, size: int) -> None:

@@ -1,7 +1,8 @@
 """One dnsmasq, in the background and found again by its pid file: it outlives us on purpose.
 
 A pid alone proves nothing, for pids come again: the process must also have exactly our command line. A zombie has none,
-so it counts as gone.
+so it counts as gone. Nor does it hear a bridge that was made anew under the same name: its sockets are bound to the
+interface of the number that is kept beside its pid.
 """
 
 from __future__ import annotations
@@ -30,22 +31,24 @@ class Dnsmasq:
         self._files = Files(directory)
         self._argv = arguments(shape, self._files, nameservers)
 
-    async def running(self) -> None:
-        """It runs with today's arguments afterwards. A pid file that names a dnsmasq with others is ours too."""
-        if self._pid(exactly=True):
+    async def running(self, interface: int) -> None:
+        """It runs with today's arguments afterwards, on the bridge of this interface number. A pid file that names a
+        dnsmasq with others is ours too."""
+        if self._pid(exactly=True) and self._interface() == interface:
             return
         await self.ended()
         self._reachable()
         if not self._files.hosts.exists():
-            self._write("")
+            self._write(self._files.hosts, "")
+        self._write(self._files.interface, f"{interface}\n")
         await self._programs.check(*self._argv)
 
-    async def serving(self, ports: tuple[WantedPort, ...]) -> None:
+    async def serving(self, ports: tuple[WantedPort, ...], interface: int) -> None:
         """Leases are exactly those of the ports: the file first, then what has been leased to others."""
-        await self.running()
+        await self.running(interface)
         text = hosts(ports)
         if self._files.hosts.read_text() != text:
-            self._write(text)
+            self._write(self._files.hosts, text)
             pid = self._pid(exactly=True)
             if pid:
                 os.kill(pid, signal.SIGHUP)
@@ -65,7 +68,7 @@ class Dnsmasq:
 
     def forget(self) -> None:
         """Its files go; it must have ended."""
-        for path in (self._files.hosts, self._files.leases, self._files.pid):
+        for path in (self._files.hosts, self._files.leases, self._files.interface, self._files.pid):
             path.unlink(missing_ok=True)
         with suppress(OSError):  # never made, or somebody keeps something there
             self._files.directory.rmdir()
@@ -87,11 +90,17 @@ class Dnsmasq:
         except FileNotFoundError:
             return frozenset()
 
-    def _write(self, text: str) -> None:
-        aside = self._files.hosts.with_suffix(".new")
+    def _interface(self) -> int:
+        try:
+            return int(self._files.interface.read_text())
+        except (OSError, ValueError):
+            return 0
+
+    def _write(self, path: Path, text: str) -> None:
+        aside = path.with_suffix(".new")
         aside.write_text(text)
         aside.chmod(0o644)
-        aside.rename(self._files.hosts)
+        aside.rename(path)
 
     def _pid(self, exactly: bool = False) -> int:
         """Of the live process that our pid file names, or 0."""

@@ -31,6 +31,11 @@ def elastic_repairs(held: Iterable[Mapping[str, Any]], shape: NetworkShape,
         yield f"addr add {address}/32 dev {shape.bridge}"
 
 
+def number(links: Links, bridge: str) -> int:
+    """By which the kernel knows it; another whenever it is made anew. 0: there is none."""
+    return int(links.get(bridge, {}).get("ifindex", 0))
+
+
 def strangers(links: Links, bridge: str, ports: Iterable[PortFilter]) -> list[str]:
     """What is on the bridge and has no rules of its own: a released port's tap, a refused one's, somebody's cable."""
     taps = {port.tap for port in ports}

@@ -102,7 +102,7 @@ class LinuxNetwork:
         if self._rules is None and families != set(render_nft.FAMILIES):
             await self._programs.nft(render_nft.full(self._shape, RuleSet()))
         await self._bridge()
-        await self._dnsmasq.running()
+        await self._dnsmasq.running(links.number(await self._links(), self._shape.bridge))
 
     async def _bridge(self) -> None:
         """Made down; ensure brings it up. Pinned MAC, no spanning tree, no IPv6, filtered by br_netfilter."""
@@ -126,7 +126,8 @@ class LinuxNetwork:
             await self._programs.run("ip", "link", "set", "dev", name, "nomaster")  # or it has gone by itself
         await self._filter(rules)
         accepted = {port.instance for port in rules.ports}
-        await self._dnsmasq.serving(tuple(port for port in ports if port.instance in accepted))
+        served = tuple(port for port in ports if port.instance in accepted)
+        await self._dnsmasq.serving(served, links.number(found, self._shape.bridge))
         await self._join_up(found, rules.ports)
 
     async def _filter(self, rules: RuleSet) -> None:

@@ -33,6 +33,10 @@ class Files:
         return self.directory / "leases"
 
     @property
+    def interface(self) -> Path:
+        return self.directory / "interface"
+
+    @property
     def pid(self) -> Path:
         return self.directory / "dnsmasq.pid"
 

@@ -29,7 +29,7 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class GuestFact:
-    """`change` is started, stopped, gone or failed; `reason` is for people (failed: why)."""
+    """`change` is started, stopped, crashed, gone or failed; `reason` is for people (failed: why)."""
 
     instance: str
     generation: int

@@ -24,8 +24,7 @@ class Images:
         try:
             self._connection.execute(sa.insert(images).values(**asdict(image)))
         except sa.exc.IntegrityError:
-            text = f"The AMI name '{image.name}' is already in use by one of your images"
-            raise CloudError(Code.IMAGE_NAME_DUPLICATE, text) from None
+            raise name_duplicate(image.name) from None
 
     def find(self, image: str) -> Image | None:
         """Whoever owns it, and deregistered ones too, for they still run: for the conductor."""
@@ -56,6 +55,10 @@ class Images:
         if found.project != project:
             raise CloudError(Code.NOT_AUTHORISED, f"The image '{image}' belongs to another account")
         self._connection.execute(sa.update(images).where(images.c.id == image).values(public=public))
+
+
+def name_duplicate(name: str) -> CloudError:
+    return CloudError(Code.IMAGE_NAME_DUPLICATE, f"The AMI name '{name}' is already in use by one of your images")
 
 
 def _visible(project: object) -> sa.ColumnElement[bool]:

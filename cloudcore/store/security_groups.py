@@ -96,7 +96,8 @@ class SecurityGroups:
             if found is None or found.rule.egress != rule.egress:
                 text = f"The specified rule {rule.id or sentence(rule)} does not exist in this security group"
                 raise CloudError(Code.RULE_UNKNOWN, text)
-            gone.append(found)
+            if found not in gone:
+                gone.append(found)
         ids = [one.rule.id for one in gone]
         self._connection.execute(sa.delete(rules).where(rules.c.group_id == group, rules.c.id.in_(ids)))
         return revision, gone

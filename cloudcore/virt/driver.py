@@ -15,7 +15,8 @@ from twisted.internet.defer import Deferred
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """What may be allocated on this host. `virt_type` is kvm only where a probe guest has really run under it."""
+    """What may be allocated on this host, what its guests have already included. `virt_type` is kvm only where a probe
+    guest has really run under it."""
 
     vcpus: int
     memory_mib: int
@@ -44,11 +45,13 @@ class GuestSpec:
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """One guest as the hypervisor has it. Only guests that carry our mark are ever listed."""
+    """One guest as the hypervisor has it. Only guests that carry our mark are ever listed. `shut_down`: it does not run
+    because it was shut down inside, rather than killed; never true in doubt."""
 
     instance: str
     generation: int
     running: bool
+    shut_down: bool = False
 
 
 GuestChanged = Callable[[str], None]
@@ -72,7 +75,9 @@ class VirtDriver(Protocol):
     def stop(self, instance: str, patience: float) -> Deferred[None]:
         """Power button, then power off after `patience` seconds (0: at once). Fires once the guest is down."""
 
-    def reboot(self, instance: str) -> Deferred[None]: ...
+    def reboot(self, instance: str, patience: float = 0.0) -> Deferred[None]:
+        """Power button, then a reset where the guest has not begun anew after `patience` seconds (0: at once). Fires
+        once it is asked; stop and remove end the wait."""
 
     def remove(self, instance: str) -> Deferred[None]:
         """Powers off and undefines. Files in the guest's directory are the agent's business."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable
+from enum import Enum
 from typing import Any, Protocol, TypeVar
 
 import libvirt
@@ -58,11 +59,17 @@ def daemon_thread(**arguments: Any) -> threading.Thread:
     return threading.Thread(daemon=True, **arguments)
 
 
-class Calls:
-    """`heard(name)` is called in the reactor when a domain changed; with "" after the connection had been lost, since
-    events were missed."""
+class Heard(Enum):
+    CHANGED = "changed"
+    KILLED = "killed"  # it shuts down, and nobody inside wanted that
+    REBOOTED = "rebooted"
 
-    def __init__(self, reactor: Any, daemon: Daemon, heard: Callable[[str], None]) -> None:
+
+class Calls:
+    """`heard(name, what)` is called in the reactor when something happened to a domain; with ("", CHANGED) after the
+    connection had been lost, since events were missed."""
+
+    def __init__(self, reactor: Any, daemon: Daemon, heard: Callable[[str, Heard], None]) -> None:
         self._reactor, self._daemon, self._heard = reactor, daemon, heard
         self._pool = ThreadPool(0, THREADS, "libvirt")
         self._pool.threadFactory = daemon_thread  # type: ignore[assignment]
@@ -117,6 +124,7 @@ class Calls:
             self._connection = None
             connection = libvirt.open(uri)
             connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_event, None)
+            connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, self._on_reboot, None)
             connection.registerCloseCallback(self._on_close, None)
             connection.setKeepAlive(5, 3)  # a frozen daemon is noticed after 5 s * 3
             self._connection = connection
@@ -150,14 +158,18 @@ class Calls:
 
     def _on_event(self, connection: Any, domain: Any, event: int, detail: int, opaque: object) -> None:
         """In libvirt's thread: copy what is needed, never hand the domain object over."""
-        self._reactor.callFromThread(self._tell, domain.name())
+        killed = (event, detail) == (libvirt.VIR_DOMAIN_EVENT_SHUTDOWN, libvirt.VIR_DOMAIN_EVENT_SHUTDOWN_HOST)
+        self._reactor.callFromThread(self._tell, domain.name(), Heard.KILLED if killed else Heard.CHANGED)
+
+    def _on_reboot(self, connection: Any, domain: Any, opaque: object) -> None:
+        self._reactor.callFromThread(self._tell, domain.name(), Heard.REBOOTED)
 
     def _on_close(self, connection: Any, reason: int, opaque: object) -> None:
         self._reactor.callFromThread(self._lost)
 
-    def _tell(self, name: str) -> None:
+    def _tell(self, name: str, what: Heard) -> None:
         if not self._closed:
-            self._heard(name)
+            self._heard(name, what)
 
     def _lost(self) -> None:
         if not self._closed and self._reopening is None:
@@ -178,7 +190,7 @@ class Calls:
                 log.warn("libvirt is still away: {problem}", problem=problem)
                 self._reopening = self._reactor.callLater(2 * REOPEN, self._reopen)
         else:
-            self._tell("")
+            self._tell("", Heard.CHANGED)
 
 
 def _alive(connection: Any) -> bool:

@@ -9,23 +9,28 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import libvirt
-from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
+from twisted.logger import Logger
 
 from cloudcore.errors import CloudError, Code
 from cloudcore.virt.domain_xml import MARK, Machine, domain_xml, read_mark
 from cloudcore.virt.driver import Capacity, Guest, GuestChanged, GuestSpec
-from cloudcore.virt.libvirt_calls import THREADS, Calls, Daemon
+from cloudcore.virt.libvirt_calls import THREADS, Calls, Daemon, Heard
+
+log = Logger()
 
 CONSOLE = 64 * 1024  # what EC2 gives
 LOG_LIMIT = 4 * 1024 * 1024  # bytes of console.log; looked at whenever guests are listed
 CREATE = 60.0  # seconds: the first start on a fresh cache probes QEMU, and the machine may be loaded
 POLL = 0.2
 PRESS = 5.0  # seconds between presses of the power button: a guest that still boots does not hear the first
+PRESSED = 5.0  # seconds one press may take
 UNDEFINE = (
     libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
     | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
@@ -57,27 +62,33 @@ class LibvirtDriver:
         self._reactor, self._host, self._machine, self._allocatable = reactor, host, machine, allocatable
         self._watchers: list[GuestChanged] = []
         self._calls = Calls(reactor, host, self._heard)
+        self._killed: set[str] = set()  # guests that were ended from outside, and have not been started since
+        self._rebooting: dict[str, Deferred[None]] = {}
         self._heavy = DeferredSemaphore(THREADS - 2)  # what takes long leaves threads for what does not
 
     def capacity(self) -> Deferred[Capacity]:
         return Deferred.fromCoroutine(self._calls.thread(self._capacity))
 
     def guests(self) -> Deferred[list[Guest]]:
-        return Deferred.fromCoroutine(self._calls.call(_guests, self._host.instances, seconds=30.0))
+        return Deferred.fromCoroutine(self._guests())
 
     def define(self, spec: GuestSpec) -> Deferred[None]:
         return Deferred.fromCoroutine(self._define(spec))
 
     def start(self, instance: str) -> Deferred[None]:
+        self._killed.discard(instance)
         return self._heavy.run(lambda: Deferred.fromCoroutine(self._calls.call(_start, instance, seconds=CREATE)))
 
     def stop(self, instance: str, patience: float) -> Deferred[None]:
+        self._expect_no_reboot(instance)
         return Deferred.fromCoroutine(self._stop(instance, patience))
 
-    def reboot(self, instance: str) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._calls.call(_reboot, instance))
+    def reboot(self, instance: str, patience: float = 0.0) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._reboot(instance, patience))
 
     def remove(self, instance: str) -> Deferred[None]:
+        self._expect_no_reboot(instance)
+        self._killed.discard(instance)
         return self._heavy.run(lambda: Deferred.fromCoroutine(self._calls.call(_remove, instance, seconds=CREATE)))
 
     def console(self, instance: str) -> Deferred[bytes]:
@@ -87,18 +98,31 @@ class LibvirtDriver:
         self._watchers.append(changed)
 
     def close(self) -> Deferred[None]:
+        for instance in list(self._rebooting):
+            self._expect_no_reboot(instance)
         return Deferred.fromCoroutine(self._calls.close())
 
-    def _heard(self, instance: str) -> None:
+    def _heard(self, instance: str, what: Heard) -> None:
+        if what is Heard.KILLED:
+            self._killed.add(instance)
+        if what is Heard.REBOOTED:
+            self._expect_no_reboot(instance)
+        if not instance:  # they may have rebooted meanwhile, and must not be reset then
+            for waiting in list(self._rebooting):
+                self._expect_no_reboot(waiting)
         for changed in self._watchers:
             changed(instance)
+
+    async def _guests(self) -> list[Guest]:
+        guests = await self._calls.call(_guests, self._host.instances, seconds=30.0)
+        return [replace(guest, shut_down=guest.shut_down and guest.instance not in self._killed) for guest in guests]
 
     def _capacity(self) -> Capacity:
         pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
         return Capacity(
             vcpus=int((os.cpu_count() or 1) * self._allocatable.vcpu_ratio),
             memory_mib=max(0, pages - self._allocatable.reserved_mib),
-            disk_gib=shutil.disk_usage(self._host.instances).total // 2**30,
+            disk_gib=(shutil.disk_usage(self._host.instances).free + _taken(self._host.instances)) // 2**30,
             virt_type=self._machine.virt_type,
         )
 
@@ -109,16 +133,54 @@ class LibvirtDriver:
         await self._calls.call(lambda connection: connection.defineXML(text))
 
     async def _stop(self, instance: str, patience: float) -> None:
-        waited = next_press = 0.0
-        while waited < patience:
-            press = waited >= next_press
+        """A QEMU that hangs takes no button and ties up the thread that presses it: it is pressed once and waited for
+        like any other, for killing it needs no answer."""
+        began = next_press = self._reactor.seconds()
+        while (now := self._reactor.seconds()) < began + patience:
+            press = now >= next_press
             if press:
-                next_press += PRESS
-            if await self._calls.call(_down, instance, press):
-                return
+                next_press = now + PRESS
+            try:
+                if await self._calls.call(_down, instance, press, seconds=PRESSED):
+                    return
+            except CloudError as problem:
+                if press:
+                    log.warn("{instance} was not told to shut down: {problem}", instance=instance, problem=problem)
+                if self._reactor.seconds() >= now + PRESSED:
+                    next_press = began + patience
             await _pause(self._reactor, POLL)
-            waited += POLL
         await self._calls.call(_power_off, instance, seconds=30.0)
+
+
+    async def _reboot(self, instance: str, patience: float) -> None:
+        """What waits for the guest is forgotten with us: it has had its button pressed."""
+        self._expect_no_reboot(instance)
+        if patience <= 0:
+            await self._calls.call(_reset, instance)
+            return
+        await self._calls.call(_ask_to_reboot, instance, seconds=PRESSED)
+        self._expect_no_reboot(instance)
+        waiting = self._rebooting[instance] = Deferred.fromCoroutine(self._rebooted(instance, patience))
+        waiting.addErrback(lambda failure: failure.trap(CancelledError))
+
+    async def _rebooted(self, instance: str, patience: float) -> None:
+        """Cancelled when it has begun anew."""
+        waited = min(PRESS, patience)
+        await _pause(self._reactor, waited)
+        try:
+            while waited < patience:
+                await self._calls.call(_ask_to_reboot, instance)
+                await _pause(self._reactor, min(PRESS, patience - waited))
+                waited += PRESS
+            await self._calls.call(_reset, instance)
+        except CloudError as problem:  # it has been stopped meanwhile, or libvirt is away: asking again is its user's
+            log.warn("{instance} was not reset: {problem}", instance=instance, problem=problem)
+        del self._rebooting[instance]
+
+    def _expect_no_reboot(self, instance: str) -> None:
+        waiting = self._rebooting.pop(instance, None)
+        if waiting is not None:
+            waiting.cancel()
 
 
 def _pause(reactor: Any, seconds: float) -> Deferred[None]:
@@ -173,7 +235,8 @@ def _guests(connection: Any, instances: Path) -> list[Guest]:
     for domain in connection.listAllDomains():
         generation = _generation(domain)
         if generation is not None:
-            found.append(Guest(domain.name(), generation, _active(domain)))
+            running = _active(domain)
+            found.append(Guest(domain.name(), generation, running, not running and _shut_down(domain)))
             trim_console(instances / domain.name())
     return found
 
@@ -181,6 +244,16 @@ def _guests(connection: Any, instances: Path) -> list[Guest]:
 def _active(domain: Any) -> bool:
     try:
         return bool(domain.isActive())
+    except libvirt.libvirtError as problem:
+        if problem.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+            return False
+        raise
+
+
+def _shut_down(domain: Any) -> bool:
+    """libvirt forgets the reason with its process; then it is in doubt."""
+    try:
+        return bool(domain.state() == [libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_SHUTDOWN])
     except libvirt.libvirtError as problem:
         if problem.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
             return False
@@ -208,12 +281,20 @@ def _power_off(connection: Any, instance: str) -> None:
         _repeatable(domain.destroy, lambda: not _active(domain))
 
 
-def _reboot(connection: Any, instance: str) -> None:
-    """A hard reset: EC2 falls back to it after four minutes, and a guest without ACPI hears nothing else."""
+def _reset(connection: Any, instance: str) -> None:
+    _running(connection, instance).reset()
+
+
+def _ask_to_reboot(connection: Any, instance: str) -> None:
+    """The power button; when the guest has shut down, libvirt resets it instead of ending it."""
+    _running(connection, instance).reboot(libvirt.VIR_DOMAIN_REBOOT_ACPI_POWER_BTN)
+
+
+def _running(connection: Any, instance: str) -> Any:
     domain = _needed(connection, instance)
     if not domain.isActive():
         raise CloudError(Code.PROGRAM_FAILED, f"{instance} does not run")
-    domain.reset()
+    return domain
 
 
 def _remove(connection: Any, instance: str) -> None:
@@ -221,6 +302,15 @@ def _remove(connection: Any, instance: str) -> None:
     domain = _find(connection, instance)
     if domain is not None and domain.isPersistent():
         _repeatable(lambda: domain.undefineFlags(UNDEFINE), lambda: _find(connection, instance) is None)
+
+
+def _taken(instances: Path) -> int:
+    """Bytes of the file system that guests' disks have taken of what was promised to them."""
+    taken = 0
+    for disk in instances.glob("*/disk.qcow2"):
+        with suppress(FileNotFoundError):
+            taken += disk.stat().st_blocks * 512
+    return taken
 
 
 # -- the serial console's log -----------------------------------------------------------------------------------------

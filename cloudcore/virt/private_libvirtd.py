@@ -88,10 +88,14 @@ class PrivateLibvirtd:
         return int(number) if _born(int(number)) == born else None
 
     def identity(self) -> str:
-        """Changes whenever every guest has ended: another boot of the machine or another namespace. Ask it after
-        `ensure`."""
+        """Changes whenever every guest has ended: another boot of the machine, another namespace, another life."""
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot}:{(self._home / 'pid').read_text().strip() if self.pid() else 'down'}"
+        life = _words(self._home / "life")
+        return f"{boot}:{_words(self._home / 'pid') if self.pid() else 'down'}{life and ':' + life}"
+
+    def end_life(self) -> None:
+        """Say so before all guests are powered off: none of those that end from now on wanted it."""
+        _replace(self._home / "life", f"{uuid.uuid4()}\n")
 
     def stop(self) -> Deferred[None]:
         """Ends libvirtd and with it every guest; returns once they are gone. Nothing running is a success."""
@@ -197,6 +201,13 @@ def _children(number: int) -> list[int]:
         return [int(child) for child in Path(f"/proc/{number}/task/{number}/children").read_text().split()]
     except FileNotFoundError:
         return []
+
+
+def _words(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        return ""
 
 
 def _replace(path: Path, text: str) -> None:

@@ -55,7 +55,8 @@ class SimulatedDriver:
 
     def guests(self) -> Deferred[list[Guest]]:
         return self._at("guests", "", lambda: [
-            Guest(guest.spec.instance, guest.spec.generation, guest.running) for guest in self.world.guests.values()
+            Guest(guest.spec.instance, guest.spec.generation, guest.running, guest.shut_down)
+            for guest in self.world.guests.values()
         ])  # fmt: skip
 
     def define(self, spec: GuestSpec) -> Deferred[None]:
@@ -76,7 +77,7 @@ class SimulatedDriver:
         wait = min(patience, self._pace.shutdown) if guest is not None and guest.running else 0.0
         return self._later("stop", instance, wait, lambda: self._power_off(instance))
 
-    def reboot(self, instance: str) -> Deferred[None]:
+    def reboot(self, instance: str, patience: float = 0.0) -> Deferred[None]:
         def reset() -> None:
             guest = self._known(instance)
             if not guest.running:
@@ -107,7 +108,12 @@ class SimulatedDriver:
     # -- what happens to guests by themselves
 
     def power_off(self, instance: str) -> None:
-        """`poweroff` typed inside, or QEMU killed: to the host both are a guest that runs no more."""
+        """`poweroff` typed inside."""
+        self.world.change(instance, running=False, shut_down=True)
+        self._tell(instance)
+
+    def crash(self, instance: str) -> None:
+        """QEMU killed."""
         self._power_off(instance)
 
     def vanish(self, instance: str) -> None:
@@ -146,7 +152,8 @@ class SimulatedDriver:
         if not guest.running:
             ready = self._spread(self._pace.boot)
             began = self._clock.seconds()
-            self.world.change(instance, running=True, began=began, boots=guest.boots + 1, ready_after=ready)
+            self.world.change(instance, running=True, shut_down=False, began=began, boots=guest.boots + 1,
+                              ready_after=ready)  # fmt: skip
             self._tell(instance)
 
     def _power_off(self, instance: str) -> None:

@@ -24,6 +24,7 @@ class SimulatedGuest:
     began: float = 0.0
     boots: int = 0
     ready_after: float = 0.0  # seconds from power-on to the login prompt
+    shut_down: bool = False  # `poweroff` was typed inside
 
 
 class World:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from cloudcore.api import pages
 from cloudcore.domain.instances import Event
 from cloudcore.errors import CloudError
+from tests.api.conftest import ALICE, IMAGE
 
 TYPES = ("t3.nano", "t3.micro", "m5.large")
 NAMES = ("web", "db", "webmail")
@@ -133,3 +134,19 @@ def test_a_running_instance_is_initializing_first_and_ok_soon_after(house: Any) 
     assert house.ask("DescribeInstanceStatus").text(".//instanceStatus/status") == "initializing"
     house.clock.advance(10)
     assert house.ask("DescribeInstanceStatus").text(".//instanceStatus/status") == "ok"
+
+
+def test_s31_a_filter_value_has_a_limit_so_that_kept_patterns_stay_small(house: Any) -> None:
+    def asked(length: int) -> str | None:
+        pattern = "*" + "a" * (length - 1)
+        return house.ask("DescribeInstances", Filter__1__Name="key-name", Filter__1__Value__1=pattern).code
+
+    assert asked(1024) is None
+    assert asked(1025) == "InvalidParameterValue"
+
+
+def test_s31_an_audit_record_holds_no_long_parameter(house: Any) -> None:
+    key = "k" * 100_000
+    house.ask("DeleteTags", ResourceId__1=IMAGE, Tag__1__Key=key)
+    entry = house.works(lambda books: books.audit.entries(ALICE))[0]
+    assert entry.action == "ec2:DeleteTags" and len(str(entry.parameters)) < 2000

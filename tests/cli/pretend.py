@@ -1,7 +1,8 @@
 """A cloud that is only its doors, for tests of `up` and `down`: `python pretend.py up --state DIR ...`.
 
 What the composition root does for real is replaced by two HTTP ports that say they are well; everything else is the
-command line itself. PRETEND=broken fails to start, PRETEND=deaf never listens, PRETEND=slow never ends starting.
+command line itself. PRETEND=broken fails to start, PRETEND=deaf never listens, PRETEND=slow never ends starting,
+PRETEND=stubborn never ends stopping.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.python.threadpool import ThreadPool
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
@@ -36,6 +38,8 @@ class Doors:
         self._ports = ports
 
     def stop(self) -> Deferred[Any]:
+        if os.environ.get("PRETEND") == "stubborn":
+            return Deferred()
         return gatherResults([port.stopListening() for port in self._ports])
 
 
@@ -46,7 +50,12 @@ async def start(reactor: Any, config: Config, state: Path) -> Doors:
     if how == "deaf":
         return Doors([])
     if how == "slow":
-        await Deferred()
+        pool = ThreadPool(1, 1)
+        pool.start()
+        try:
+            await Deferred()
+        finally:
+            pool.stop()
     ports = [reactor.listenTCP(section.port, Site(Door()), interface="127.0.0.1")
              for section in (config.api, config.objectstore)]
     names = ("ec2", "s3")

@@ -9,7 +9,7 @@ import pytest
 
 from cloudcore.cli.commands import COMMANDS, NOUNS, Command
 from cloudcore.cli.entry import function_of, main, parser
-from cloudcore.cli.printing import USAGE
+from cloudcore.cli.printing import FAILED, USAGE
 
 PROMISED = """up down status doctor env logs
 user list|user create|user delete|user show|project list|project create|project delete|project show|key list|key create|
@@ -64,6 +64,32 @@ def test_what_is_no_command_is_a_usage_error(words: list[str], capsys: pytest.Ca
         main(words)
     assert end.value.code == USAGE
     assert "usage: cloudcore" in capsys.readouterr().err
+
+
+def stumble(options: object, console: object) -> int:
+    raise KeyError("x")
+
+
+@pytest.mark.parametrize("log", [True, False])
+def test_a_mistake_of_ours_is_one_line_and_its_traceback_goes_to_a_file(
+        log: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if log:
+        (tmp_path / "log").mkdir()
+    assert main(["status", "--state", str(tmp_path)], {"status": stumble}) == FAILED
+    said = capsys.readouterr().err
+    assert "error: this is a mistake in cloudcore: KeyError: 'x'" in said
+    assert "--debug" in said
+    assert "Traceback" not in said
+    file = tmp_path / "log" / "cli.log"
+    assert (str(file) in said) is log
+    if log:
+        assert 'raise KeyError("x")' in file.read_text()
+        assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_debug_shows_the_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "--debug", "--state", str(tmp_path)], {"status": stumble}) == FAILED
+    assert 'raise KeyError("x")' in capsys.readouterr().err
 
 
 def test_the_table_is_read_without_loading_the_cloud() -> None:

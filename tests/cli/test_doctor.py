@@ -8,7 +8,7 @@ from tests.cli.calling import call
 def test_a_machine_for_simulated_guests_is_examined_for_what_they_need(tmp_path: Path) -> None:
     done = call("doctor", "--json", state=tmp_path / "var", CLOUDCORE_COMPUTE__DRIVER="simulated")
     assert done.code == 0, done.out
-    assert [finding["check"] for finding in done.json] == ["python", "state", "disk", "ports", "schema"]
+    assert " ".join(row["check"] for row in done.json) == "configuration python state disk ports schema"
     assert {finding["result"] for finding in done.json} <= {"OK", "WARN"}
 
 
@@ -26,7 +26,7 @@ def test_what_fails_is_named_with_its_fix(tmp_path: Path) -> None:
 def test_real_guests_need_more(tmp_path: Path) -> None:
     done = call("doctor", "--json", state=tmp_path / "var")
     checks = [finding["check"] for finding in done.json]
-    assert checks[5:] == ["root", "programs", "modules", "kvm", "br_netfilter"]
+    assert checks[6:] == ["root", "programs", "modules", "kvm", "br_netfilter"]
 
 
 def test_accounts_and_network_are_seeded_once(tmp_path: Path) -> None:
@@ -47,3 +47,12 @@ def test_what_an_operator_took_away_stays_away(tmp_path: Path) -> None:
     assert call("db", "seed", "--json", state=state).json == {"made": []}
     assert [row["name"] for row in call("user", "list", "--json", state=state).json] == ["image-fetcher", "user"]
     assert call("user", "show", "user", "--json", state=state).json["roles"] == []
+
+
+def test_a_wrong_configuration_is_one_finding_among_others(tmp_path: Path) -> None:
+    done = call("doctor", "--json", state=tmp_path, CLOUDCORE_API__PRT="1", CLOUDCORE_COMPUTE__DRIVER="simulated")
+    found = {row["check"]: row for row in done.json}
+    assert done.code == 1
+    assert found["configuration"]["result"] == "FAIL"
+    assert "did you mean 'CLOUDCORE_API__PORT'?" in found["configuration"]["says"]
+    assert found["python"]["result"] == "OK"

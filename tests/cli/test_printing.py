@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
 
 import pytest
 
-from cloudcore.cli.printing import FAILED, REFUSED, TIMED_OUT, Console, Refusal, word
+from cloudcore.cli.printing import FAILED, REFUSED, TIMED_OUT, Console, Refusal, called, word
 from cloudcore.cli.progress import Step, size
 from cloudcore.errors import CloudError, Code
 
@@ -46,7 +47,7 @@ def test_a_cell_never_breaks_its_row(value: object, cell: str) -> None:
 
 
 @pytest.mark.parametrize(("problem", "status", "lines"), [
-    (CloudError(Code.USER_UNKNOWN, "no bob"), REFUSED, ["error: no bob", "try:   cloudcore user list"]),
+    (CloudError(Code.USER_UNKNOWN, "no bob"), REFUSED, ["error: no bob", f"try:   {called()} user list"]),
     (CloudError(Code.PORT_TAKEN, "taken"), FAILED, ["error: taken"]),
     (Refusal(Code.CAPACITY, "no room", "host list", why="too small\nfor it", status=TIMED_OUT), TIMED_OUT,
      ["error: no room", "why:   too small", "       for it", "try:   host list"]),
@@ -55,6 +56,22 @@ def test_an_error_says_what_why_and_what_to_try(problem: CloudError, status: int
     err = io.StringIO()
     assert Console(io.StringIO(), err).error(problem) == status
     assert err.getvalue().splitlines() == lines
+
+
+def test_commands_in_a_hint_are_as_they_are_typed_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hint = "cloudcore up    or: cloudcore db migrate, with the cloudcore that made /x/cloudcore up"
+    monkeypatch.delenv("SUDO_USER", raising=False)
+    monkeypatch.chdir(tmp_path)
+    said = []
+    for _ in range(2):
+        err = io.StringIO()
+        Console(io.StringIO(), err).error(Refusal(Code.CAPACITY, "x", hint))
+        said.append(err.getvalue().splitlines()[1])
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        (tmp_path / "bin" / "cloudcore").touch()
+    assert said[0] == f"try:   {hint}"
+    assert said[1] == ("try:   bin/cloudcore up    or: bin/cloudcore db migrate, with the cloudcore that made "
+                       "/x/cloudcore up")
 
 
 def test_a_step_in_a_pipe_is_one_line() -> None:

@@ -34,7 +34,7 @@ def test_detached_it_returns_once_all_endpoints_answer_and_shows_the_card(state:
     done = pretend(*UP, state=state)
     assert done.code == 0, done.err
     assert "cloudcore is running." in done.out
-    assert f"everything else under {state}" in done.err
+    assert f"everything under {state}" in done.err
     urls = re.findall(r"http://127\.0\.0\.1:(\d+)\b", done.out)
     for port in urls:
         socket.create_connection(("127.0.0.1", int(port)), 1).close()
@@ -58,6 +58,7 @@ def test_the_first_start_makes_accounts_and_network_and_a_second_changes_nothing
     again = pretend(*UP, state=state)
     assert again.code == 0
     assert "This makes" not in again.err
+    assert f"state found in {state}: no instances, no images" in again.err
     assert (call("user", "list", state=state).out, call("key", "list", state=state).out) == before
     assert (state / "keys" / "default.pem").read_bytes() == private
 
@@ -123,12 +124,14 @@ def test_a_taken_port_is_an_error_before_anything_is_made(state: Path) -> None:
     assert done.code == 1
     assert f"port {port} is used by" in done.err
     assert f"CLOUDCORE_API__PORT={port + 1}" in done.err
-    assert not (state / "cloudcore.sqlite").exists()
+    assert not state.exists()
 
 
 def test_a_newer_state_and_a_wrong_configuration_are_refused_before_anything_runs(state: Path) -> None:
     wrong = pretend(*UP, state=state, CLOUDCORE_API__PRT="1")
     assert "unknown variable; did you mean 'CLOUDCORE_API__PORT'?" in wrong.err
+    assert not state.exists()
+    state.mkdir(mode=0o700)
     (state / "VERSION").write_text("99")
     done = pretend(*UP, state=state)
     assert done.code == 1
@@ -153,6 +156,26 @@ def test_in_the_foreground_it_runs_until_interrupted_and_ends_well(state: Path) 
     assert holder(state) is None
 
 
+def test_a_second_interrupt_ends_it_at_once_and_says_so(state: Path) -> None:
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "PRETEND": "stubborn",
+               "CLOUDCORE_API__PORT": "0", "CLOUDCORE_OBJECTSTORE__PORT": "0"}
+    up = ("up", "--driver", "simulated", "--no-first-instance", "--state", str(state))
+    command = [sys.executable, str(PRETEND), *up]
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        while "Ctrl-C stops cloudcore" not in process.stdout.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        while "Stopping cloudcore" not in process.stderr.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "Stopped at once; the next start recovers." in err
+    assert holder(state) is None
+
+
 def test_interrupted_while_it_starts_it_ends_at_once(state: Path) -> None:
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "PRETEND": "slow",
                "CLOUDCORE_API__PORT": "0", "CLOUDCORE_OBJECTSTORE__PORT": "0"}
@@ -167,6 +190,19 @@ def test_interrupted_while_it_starts_it_ends_at_once(state: Path) -> None:
         finally:
             process.kill()
     assert process.returncode == 0, err
+    assert holder(state) is None
+
+
+def test_a_detached_start_that_is_killed_takes_its_child_along(state: Path) -> None:
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "PRETEND": "deaf",
+               "CLOUDCORE_API__PORT": "0", "CLOUDCORE_OBJECTSTORE__PORT": "0"}
+    with subprocess.Popen([sys.executable, str(PRETEND), *UP, "--state", str(state)], env=environ,
+                          stderr=subprocess.DEVNULL) as process:
+        end = time.monotonic() + 20
+        while holder(state) is None and time.monotonic() < end:
+            time.sleep(0.05)
+        process.terminate()
+        assert process.wait(25) == 128 + signal.SIGTERM
     assert holder(state) is None
 
 

@@ -86,7 +86,8 @@ class Host:
         self.clock.advance(1000.0)
         self.driver = SimulatedDriver(self.clock, random.Random(1), self.world, pace,
                                       faults=lambda verb, instance: self.faults(verb, instance))  # fmt: skip
-        tools = Tools(self.clock, self.driver, self.images, SimulatedDisks(), self.directory / "instances", self.boot,
+        tools = Tools(self.clock, self.driver, self.images, SimulatedDisks(), self.directory / "instances",
+                      lambda: self.boot,
                       maybeDeferred, failpoint)  # fmt: skip
         journal = Journal(self.directory / "journal", maybeDeferred)
         self.agent = ComputeAgent(Seat("h1"), tools, journal, self.conductor, self._beat)

@@ -103,8 +103,69 @@ async def test_a_guest_that_vanished_is_told_within_a_sweep(host):
     await agent.ensure(wanted())
     host.world.drop(name())  # without an event
     host.advance(10)
-    assert host.conductor.last(name()) == (1, "stopped")
+    assert host.conductor.last(name()) == (1, "crashed")
     await agent.stopService()
+
+
+async def test_a_guest_that_was_killed_is_told_apart_from_one_that_shut_down(host):
+    agent = host.start()
+    await agent.ensure(wanted())
+    host.driver.crash(name())
+    host.advance(1)
+    assert host.conductor.last(name()) == (1, "crashed")
+    assert [guest.state for guest in (await agent.present(Nothing())).guests] == ["stopped"]
+    host.advance(60)
+    assert not host.world.guests[name()].running, "a guest that dies at once would be started for ever"
+    await agent.ensure(wanted(generation=2))
+    assert host.world.guests[name()].running
+
+
+async def test_guests_that_end_with_their_hypervisor_are_started_again(host):
+    agent = host.start()
+    await agent.ensure(wanted(1))
+    await agent.ensure(wanted(2))
+    host.driver.power_off(name(2))
+    host.advance(1)
+    host.boot = "boot-2"
+    host.driver.crash(name(1))
+    host.advance(1)
+    assert host.world.guests[name(1)].boots == 2
+    assert host.conductor.last(name(1)) == (1, "started")
+    assert not host.world.guests[name(2)].running
+    host.driver.crash(name(1))
+    host.advance(1)
+    assert host.conductor.last(name(1)) == (1, "crashed")
+
+
+async def test_a_hypervisor_that_ends_while_it_is_asked_for_its_guests_is_asked_again(host):
+    agent = host.start()
+    await agent.ensure(wanted())
+
+    def dies(verb, instance):
+        if verb == "guests" and host.boot == "boot-1":
+            host.boot = "boot-2"
+            host.world.change(name(), running=False)
+
+    host.faults = dies
+    host.advance(11)
+    assert host.world.guests[name()].running
+    assert host.conductor.facts == [(name(), 1, "started")]
+    await agent.stopService()
+
+
+async def test_a_lost_disk_is_never_replaced_by_a_fresh_one(host):
+    agent = host.start()
+    await agent.ensure(wanted())
+    await agent.ensure(wanted(generation=2, power="stopped"))
+    host.advance(1)
+    await agent.stopService()
+    host.disk().unlink()
+    agent = host.start()
+    await agent.ensure(wanted(generation=3))
+    assert host.conductor.last(name()) == (3, "failed")
+    assert not host.disk().exists()
+    await agent.ensure(WantedGuest(name(), 4, "absent"))
+    assert host.conductor.last(name()) == (4, "gone")
 
 
 async def test_after_a_reboot_of_the_host_guests_are_started_again(host):

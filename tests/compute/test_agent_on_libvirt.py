@@ -51,7 +51,7 @@ class Node:
         self.driver = LibvirtDriver(reactor, self.libvirtd, Machine("qemu"))
         cache = HostImageCache(self.state / "image-cache", Folder(self.state), in_thread)
         tools = Tools(reactor, self.driver, cache, ImageTool(reactor, in_thread), self.libvirtd.instances,
-                      self.libvirtd.identity(), in_thread, none, power_button=0.3)  # fmt: skip
+                      self.libvirtd.identity, in_thread, none, power_button=0.3)  # fmt: skip
         self.agent = ComputeAgent(Seat("h1"), tools, Journal(self.state / "compute.journal", in_thread), self.conductor,
                                   lambda heartbeat: succeed(None))  # fmt: skip
         self.agent.startService()
@@ -62,6 +62,13 @@ class Node:
 
     async def told(self, number, generation, change):
         await until(partial(self._told, name(number), (generation, change)), 40)
+
+    async def runs(self, number, running):
+        try:
+            guests = await self.driver.guests()
+        except CloudError:  # the hypervisor has just ended
+            return False
+        return [guest.running for guest in guests if guest.instance == name(number)] == [running]
 
     async def _told(self, instance, fact):
         return self.conductor.last(instance) == fact
@@ -91,20 +98,24 @@ async def test_a_host_lives_through_a_day(tmp_path):
         (qemu,) = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()
                    and f"guest={name(2)}," in command(entry)]  # fmt: skip
         os.kill(qemu, signal.SIGKILL)
-        await node.told(2, 1, "stopped")
+        await node.told(2, 1, "crashed")
+
+        os.kill(node.libvirtd.pid(), signal.SIGKILL)  # the hypervisor ends with all guests, and the agent lives
+        await until(partial(node.runs, 1, True), 40)
+        assert await node.runs(2, False)
 
         await node.stop()  # the agent is started anew: nothing happens to guests
         node.conductor.facts.clear()
         await node.start()
         await node.told(1, 1, "started")
-        await node.told(2, 1, "stopped")
+        await node.told(2, 1, "crashed")
 
         await node.stop()  # the machine is "rebooted": what ran runs again, what had ended has ended
         await node.libvirtd.stop()
         node.conductor.facts.clear()
         await node.start()
         await node.told(1, 1, "started")
-        await node.told(2, 1, "stopped")
+        await node.told(2, 1, "crashed")
         running = {guest.instance: guest.running for guest in await node.driver.guests()}
         assert running == {name(1): True, name(2): False}
 

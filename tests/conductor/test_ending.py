@@ -95,6 +95,25 @@ def test_a_guest_that_powers_off_ends_where_it_was_launched_so(world):
     assert host.left == set()
 
 
+def test_a_guest_that_crashes_is_kept_whatever_a_shutdown_means(world):
+    instance, host = running(world, shutdown_behaviour="terminate")
+    host.crash(instance)
+    world.run(2)
+    found = world.find(instance)
+    assert (found.state, found.reason_code) == (State.STOPPED, "Server.InternalError")
+    assert host.ensured[-1].power == "stopped"
+    assert world.open_operations() == 0
+
+
+def test_a_guest_that_its_host_cannot_launch_again_is_stopped(world):
+    instance, host = running(world)
+    host.tell(instance, host.guests[instance].generation, "failed", "the disk is missing")
+    world.run(2)
+    found = world.find(instance)
+    assert (found.state, found.reason) == (State.STOPPED, "Server.InternalError: the disk is missing")
+    assert world.open_operations() == 0
+
+
 def test_a_start_that_fails_leaves_it_stopped_with_the_reason(world):
     instance, host = running(world)
     world.request(instance, Event.STOP)

@@ -135,6 +135,11 @@ class FakeHost:
         self._become(instance, generation, "stopped")
         self.tell(instance, generation, "stopped")
 
+    def crash(self, instance: str) -> None:
+        generation = self.guests[instance].generation
+        self._become(instance, generation, "stopped")
+        self.tell(instance, generation, "crashed")
+
     @property
     def running(self) -> set[str]:
         return {name for name, guest in self.guests.items() if guest.state == "running"}

@@ -57,3 +57,11 @@ def test_many_stars_take_no_time() -> None:
     before = time.perf_counter()
     assert not matches("*a" * 60 + "b", "a" * 256)
     assert time.perf_counter() - before < 0.5
+
+
+@pytest.mark.parametrize("doubt", ["", "?"])
+def test_s32_patterns_that_nearly_match_everywhere_take_no_time(doubt: str) -> None:
+    wanted = any_of([f"*{'a' * 500}{doubt}b{number}" for number in range(200)])
+    before = time.perf_counter()
+    assert not wanted(["a" * 1024])
+    assert time.perf_counter() - before < 0.5

@@ -97,9 +97,8 @@ def first_light(cloud: Cloud, tiny: Path, directory: Path) -> str:
     assert made["State"]["Name"] == "pending"
     wait_running(ec2, [instance])
     text = wait_for_words(ec2, instance, " login")
-    assert f"instance-id {instance} token=yes" in text
-    assert "key ssh-ed25519 " in text
-    assert "hello-from-user-data" in text
+    for words in (f"instance-id {instance} token=yes", "key ssh-ed25519 ", "hello-from-user-data"):
+        assert words in text, f"no {words!r} in {text}"
     seen = describe(ec2, instance)
     assert seen["Tags"] == [{"Key": "Name", "Value": "one"}]
     address = seen["PrivateIpAddress"]
@@ -116,7 +115,7 @@ def first_light(cloud: Cloud, tiny: Path, directory: Path) -> str:
     assert reaches(address, 22)
 
     ec2.reboot_instances(InstanceIds=[instance])
-    wait_for_words(ec2, instance, "data boots=2")
+    assert "reboot: Power down" in wait_for_words(ec2, instance, "data boots=2"), "asked first, not reset"
     wait_for_words(ec2, instance, " login", times=2)
     assert describe(ec2, instance)["State"]["Name"] == "running"
 
@@ -144,7 +143,8 @@ def ten_at_once(cloud: Cloud, image: str) -> list[str]:
     seen = [one for page in ec2.describe_instances(InstanceIds=ids)["Reservations"] for one in page["Instances"]]
     assert len({one["PrivateIpAddress"] for one in seen}) == 10
     for instance in ids:
-        assert f"instance-id {instance} " in wait_for_words(ec2, instance, " login")
+        text = wait_for_words(ec2, instance, " login")
+        assert f"instance-id {instance} " in text, text
     ec2.terminate_instances(InstanceIds=ids)
     ec2.get_waiter("instance_terminated").wait(InstanceIds=ids, WaiterConfig={"Delay": 1, "MaxAttempts": 120})
     return ids

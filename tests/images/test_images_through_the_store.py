@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import subprocess
 
 import boto3
 import pytest
@@ -75,6 +76,18 @@ def digest(data, algorithm="sha256"):
 
 
 # -- the worker -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_qcow2_that_was_cut_off_is_refused(put, worker, tmp_path):
+    """Its header and L1 table are whole; only the object's end is missing."""
+    raw, whole = tmp_path / "disk.raw", tmp_path / "disk.qcow2"
+    raw.write_bytes(os.urandom(2**20))
+    subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, whole], check=True, timeout=60)
+    data = whole.read_bytes()
+    inspected = await worker.inspect(ImageLocation(put("whole.qcow2", data), ONE))
+    assert (inspected.format, inspected.virtual_size) == ("qcow2", 2**20)
+    code, text = await refused(worker.inspect(ImageLocation(put("cut.qcow2", data[: len(data) // 2]), ONE)))
+    assert code is Code.IMAGE_INVALID and "truncated" in text
 
 
 @pytest.mark.parametrize("key", ["tiny.raw", "a folder/ü+%20&?.raw"])

@@ -163,18 +163,18 @@ async def test_forged_frames_are_never_seen_next_door(host):
         assert await off_the_reactor(seen) == [], name
 
 
+def asks_for_a_lease(who: Guest) -> str:
+    command = ["busybox", "udhcpc", "-i", "eth0", "-n", "-q", "-t", "4", "-T", "1", "-s", "/bin/true"]
+    inside = ["ip", "netns", "exec", who.namespace, *command]
+    return subprocess.run(inside, capture_output=True, text=True, timeout=20).stderr
+
+
 async def test_a_lease_goes_to_its_mac_and_is_taken_back(host):
     driver, port = host.driver(), host.port(1, "sg-1")
     await driver.prepare()
     await driver.ensure((port,), (group("sg-1"),))
     guest = host.guest(port)
-
-    def asks(who: Guest) -> str:
-        command = ["busybox", "udhcpc", "-i", "eth0", "-n", "-q", "-t", "4", "-T", "1", "-s", "/bin/true"]
-        inside = ["ip", "netns", "exec", who.namespace, *command]
-        return subprocess.run(inside, capture_output=True, text=True, timeout=20).stderr
-
-    assert "lease of 10.91.0.11 obtained" in await off_the_reactor(asks, guest)
+    assert "lease of 10.91.0.11 obtained" in await off_the_reactor(asks_for_a_lease, guest)
     assert port.mac in (host.runtime / "leases").read_text()
 
     await driver.ensure((), ())
@@ -183,7 +183,7 @@ async def test_a_lease_goes_to_its_mac_and_is_taken_back(host):
     heir = replace(host.port(2, "sg-1"), address=port.address)
     await driver.ensure((heir,), (group("sg-1"),))
     guest.unplugged()
-    again = await off_the_reactor(asks, host.guest(heir))
+    again = await off_the_reactor(asks_for_a_lease, host.guest(heir))
     assert "lease of 10.91.0.11 obtained" in again, "an address serves its next owner at once"
 
 
@@ -243,6 +243,17 @@ async def test_vandalism_is_repaired_and_quiet_passes_load_nothing(host):
     assert await reaches(host, two, "10.91.0.11", 80), "the taps are on the bridge again"
     assert not await reaches(host, one, "10.91.0.12", 80)
     assert int((host.runtime / "dnsmasq.pid").read_text()) != pid
+
+
+async def test_leases_are_given_again_after_the_bridge_was_deleted(host):
+    """dnsmasq goes on, but its sockets are bound to a bridge that is no more."""
+    driver, port = host.driver(), host.port(1, "sg-1")
+    await driver.prepare()
+    await driver.ensure((port,), (group("sg-1"),))
+    run("ip", "-n", host.name, "link", "del", host.shape.bridge)
+    await driver.prepare()
+    await driver.ensure((port,), (group("sg-1"),))
+    assert "lease of 10.91.0.11 obtained" in await off_the_reactor(asks_for_a_lease, host.guest(port))
 
 
 def without_counters(text: str) -> str:

@@ -365,3 +365,16 @@ def test_two_requests_in_one_packet_are_answered_in_order(wire: Wire, bucket: st
     assert wire.reply().body == b"one"
 
 
+
+
+def test_s29_a_folded_header_is_refused(wire: Wire) -> None:
+    wire.send(rendered(signed(get(wire)), b"x-other: a\r\n b\r\n"))
+    assert wire.reply().status == 400
+    assert wire.at_end()
+
+
+@pytest.mark.parametrize("encoding", ["aws-chunked", "gzip, aws-chunked", "gzip,aws-chunked"])
+def test_a_body_that_says_aws_chunked_is_not_stored_with_its_frames(wire: Wire, bucket: str, encoding: str) -> None:
+    body = b"1\r\nx\r\n0\r\n\r\n"
+    head = signed(put(wire, bucket, body, content_encoding=encoding), UNSIGNED_PAYLOAD)
+    assert ask(wire, head, body).code == "InvalidRequest"

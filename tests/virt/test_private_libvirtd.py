@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from twisted.internet import reactor
 from cloudcore.process.running import check
 from cloudcore.virt.libvirt_driver import trim_console
 from cloudcore.virt.private_libvirtd import PrivateLibvirtd
-from tests.virt.rigs import libvirt_rig, may_run_guests, name, until
+from tests.virt.rigs import libvirt_rig, may_run_guests, name, pause, until
 
 pytestmark = [
     pytest.mark.deadline(60),
@@ -84,6 +85,15 @@ async def test_a_later_process_finds_it_again(host):
     assert other.identity() == host.identity()
 
 
+async def test_guests_that_are_all_to_be_powered_off_belong_to_an_earlier_life(host):
+    """However far that comes: whoever finds them ended starts them again."""
+    before = host.identity()
+    host.end_life()
+    after = host.identity()
+    assert after != before
+    assert PrivateLibvirtd(reactor, host.instances.parent).identity() == after
+
+
 async def test_guests_run_as_an_unprivileged_user_over_an_image_that_stays_roots(rig):
     instance = await rig.guest(1)
     home = rig.instances / instance
@@ -114,17 +124,60 @@ async def test_a_killed_libvirtd_comes_back_and_its_guests_never_noticed(host, r
     await until(told)
 
 
-async def test_a_killed_guest_is_heard_of_at_once(host, rig):
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM])
+async def test_a_killed_guest_is_heard_of_at_once(host, rig, by):
+    """By SIGTERM, as when the machine shuts down, QEMU ends in order; still nobody inside wanted it."""
     instance = await rig.guest(3)
     heard = []
     rig.driver.watch(heard.append)
     (qemu,) = [pid for pid in processes(f"guest={instance}") if pid in below(host.pid())]
-    os.kill(qemu, signal.SIGKILL)
+    os.kill(qemu, by)
 
     async def told():
         return instance in heard and await rig.state(instance) == (1, False)
 
     await until(told)
+    (guest,) = [one for one in await rig.driver.guests() if one.instance == instance]
+    assert not guest.shut_down
+
+
+async def test_a_guest_that_hangs_is_powered_off_in_time(host, rig):
+    instance = await rig.guest(7)
+    (qemu,) = [pid for pid in processes(f"guest={instance}") if pid in below(host.pid())]
+    os.kill(qemu, signal.SIGSTOP)
+    await rig.driver.stop(instance, 1.0)
+    assert await rig.state(instance) == (1, False)
+    await pause(0.5)
+    assert rig.driver._calls.stuck == 0, "its thread is free again"
+
+
+async def test_what_others_have_taken_of_the_disk_is_not_promised(rig):
+    await rig.guest(5)
+    free = shutil.disk_usage(rig.instances).free / 2**30
+    assert abs((await rig.driver.capacity()).disk_gib - free) <= 2, "one tiny guest is here"
+
+
+async def test_a_guest_that_does_not_reboot_is_reset(rig):
+    """The sector's guest halts and hears no power button."""
+    instance = await rig.guest(6)
+
+    async def boots():
+        return (await rig.driver.console(instance)).count(b"login")
+
+    async def first():
+        return await boots() == 1
+
+    async def second():
+        return await boots() == 2
+
+    await until(first)
+    await rig.driver.reboot(instance, 1.0)
+    assert await boots() == 1
+    await until(second)
+    await rig.driver.reboot(instance, 1.0)
+    await rig.driver.stop(instance, 0)
+    await pause(1.5)
+    assert await rig.state(instance) == (1, False)
 
 
 async def test_what_does_not_carry_our_mark_is_nobodys_business(host, rig):

@@ -1,0 +1,56 @@
+"""What the documents say can be typed, and the reference is made from today's tables."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from cloudcore.cli.commands import COMMANDS
+from cloudcore.cli.entry import parser
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+@pytest.fixture
+def generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("reference", ROOT / "docs" / "reference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    return made
+
+
+def test_the_reference_is_current(generator: ModuleType) -> None:
+    written = (ROOT / "docs" / "reference.md").read_text("utf-8")
+    assert written == generator.reference(), "run: .venv/bin/python docs/reference.py"
+    for command in COMMANDS:
+        assert f"`cloudcore {command.words}" in written
+
+
+def test_the_reference_hides_what_is_not_for_people(generator: ModuleType) -> None:
+    assert "in-background" not in generator.reference()
+
+
+def test_commands_in_the_readme_can_be_typed() -> None:
+    typed = re.findall(r"bin/cloudcore ([a-z][^\n`)#]*)", README)
+    assert len(typed) > 5
+    for line in typed:
+        parser().parse_args(shlex.split(line))
+
+
+def test_targets_in_the_readme_are_there() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    assert set(re.findall(r"\bmake ([a-z]+)\b", README)) <= targets
+
+
+def test_files_that_the_readme_names_are_there_and_it_is_short() -> None:
+    missing = [name for name in re.findall(r"\]\(([^):#]+)\)", README) if not (ROOT / name).exists()]
+    assert missing in ([], ["docs/performance.md"])
+    assert len(README.splitlines()) < 250
