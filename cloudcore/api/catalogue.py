@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from cloudcore.api import (
+    address_actions,
     attribute_changes,
     attributes,
     default_network,
@@ -37,6 +38,7 @@ ACTIONS: Mapping[str, Mapping[str, Action]] = {
         **image_actions.ACTIONS,
         **key_actions.ACTIONS,
         **group_actions.ACTIONS,
+        **address_actions.ACTIONS,
         **rule_changes.ACTIONS,
         **tagging.ACTIONS,
         **places.ACTIONS,
