@@ -26,6 +26,9 @@ GROUPS = (
     .where(instance_groups.c.instance.in_(sa.bindparam("ids", expanding=True)))
     .order_by(security_groups.c.id)
 )
+PUBLIC = sa.select(elastic_addresses.c.instance, elastic_addresses.c.address).where(
+    elastic_addresses.c.instance.in_(sa.bindparam("ids", expanding=True))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +73,7 @@ class InstancePages:
     def _public(self, ids: Collection[str]) -> dict[str, str]:
         if not ids:
             return {}
-        led = elastic_addresses.c
-        found = self._connection.execute(sa.select(led.instance, led.address).where(led.instance.in_(list(ids))))
+        found = self._connection.execute(PUBLIC, {"ids": list(ids)})
         return {row.instance: row.address for row in found}
 
     def _zones(self, names: Collection[str]) -> dict[str, str]:
