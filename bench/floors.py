@@ -30,12 +30,12 @@ reactor.run()
 
 
 @contextmanager
-def bare_post() -> Iterator[int]:
-    """The port of a twisted.web server that reads a body and answers five bytes."""
+def bare_post() -> Iterator[tuple[int, int]]:
+    """Port and pid of a twisted.web server that reads a body and answers five bytes."""
     child = subprocess.Popen([sys.executable, "-c", BARE_POST], stdout=subprocess.PIPE, text=True)
     try:
         assert child.stdout is not None
-        yield int(child.stdout.readline())
+        yield int(child.stdout.readline()), child.pid
     finally:
         child.terminate()
         child.wait()

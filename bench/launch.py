@@ -22,7 +22,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
@@ -47,13 +48,17 @@ class Client:
     """One keep-alive connection that signs as boto3 does."""
 
     def __init__(self, endpoint: str, signer: Signer) -> None:
-        self._host, self._signer = urlsplit(endpoint).netloc, signer
-        self._connection = http.client.HTTPConnection(self._host, timeout=60)
+        self.host, self.signer = urlsplit(endpoint).netloc, signer
+        self._connection = http.client.HTTPConnection(self.host, timeout=60)
+
+    def signed(self, action: str, **parameters: str) -> tuple[bytes, dict[str, str]]:
+        """Body and headers; good for some minutes, and as often as one likes."""
+        body = urlencode({"Action": action, "Version": "2016-11-15", **parameters}).encode()
+        bare = {"host": self.host, "content-type": "application/x-www-form-urlencoded; charset=utf-8"}
+        return body, sign(Head("POST", "/", "", bare), self.signer, time.time(), hashlib.sha256(body).hexdigest())
 
     def call(self, action: str, **parameters: str) -> str:
-        body = urlencode({"Action": action, "Version": "2016-11-15", **parameters}).encode()
-        bare = {"host": self._host, "content-type": "application/x-www-form-urlencoded; charset=utf-8"}
-        headers = sign(Head("POST", "/", "", bare), self._signer, time.time(), hashlib.sha256(body).hexdigest())
+        body, headers = self.signed(action, **parameters)
         self._connection.request("POST", "/", body, headers)
         answer = self._connection.getresponse()
         text = answer.read().decode()
@@ -113,7 +118,7 @@ def settle(client: Client, patience: float = 300) -> None:
 
 
 def bare_rate(workers: int, seconds: float) -> float:
-    with bare_post() as port:
+    with bare_post() as (port, _):
 
         def make() -> Callable[[], None]:
             connection = http.client.HTTPConnection("127.0.0.1", port)
@@ -167,10 +172,11 @@ def main() -> None:
     print(json.dumps(report, indent=1))
 
 
-def run(options: argparse.Namespace, state: Path) -> dict[str, object]:
+@contextmanager
+def cloud(state: Path, **settings: str) -> Iterator[tuple[Callable[[], Client], str]]:
+    """A cloud of its own with simulated guests and the tiny image: what makes clients of it, and the image's id."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CLOUDCORE_", "AWS_"))}
-    database = {"CLOUDCORE_DATABASE__URL": options.postgresql} if options.postgresql else {}
-    environment = kept | SETTINGS | database
+    environment = kept | SETTINGS | settings
 
     def cli(*arguments: str) -> str:
         return subprocess.run([*CLI, *arguments, "--state", str(state)], env=environment, cwd=ROOT, check=True,
@@ -189,22 +195,32 @@ def run(options: argparse.Namespace, state: Path) -> dict[str, object]:
         if not images:
             cli("image", "build-tiny")
             images = re.findall(r"<imageId>(ami-\w+)</imageId>", client().call("DescribeImages"))
+        yield client, images[0]
+    finally:
+        cli("down", "--instances", "stop")
+
+
+def process_of(state: Path) -> int:
+    """The pid of the cloud with this state."""
+    return int(json.loads((state / "run" / "endpoints.json").read_text())["pid"])
+
+
+def run(options: argparse.Namespace, state: Path) -> dict[str, object]:
+    database = {"CLOUDCORE_DATABASE__URL": options.postgresql} if options.postgresql else {}
+    with cloud(state, **database) as (client, image):
         floor = postgresql_commits(options.postgresql) if options.postgresql else sqlite_commits()
         report: dict[str, object] = {"database": "postgresql" if options.postgresql else "sqlite",
                                      "commits_per_s": round(floor)}  # fmt: skip
         for workers in options.concurrency:
             bare = bare_rate(workers, min(options.seconds, 3))
-            found = measure(client, images[0], workers, options.seconds)
+            found = measure(client, image, workers, options.seconds)
             found |= {"bare_post_per_s": bare, "accepted_to_bare_post": found["accepted_per_s"] / bare,
                       "accepted_to_commit": found["accepted_per_s"] / floor}
             report[f"concurrency {workers}"] = {name: round(value, 3) for name, value in found.items()}
-        report["bulk"] = {name: round(value, 2) for name, value in bulk(client(), images[0], options.bulk).items()}
-        pid = json.loads((state / "run" / "endpoints.json").read_text())["pid"]
-        peak = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+        report["bulk"] = {name: round(value, 2) for name, value in bulk(client(), image, options.bulk).items()}
+        peak = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process_of(state)}/status").read_text())
         report["peak_memory_mib"] = round(int(peak[1]) / 1024) if peak else None
         return report
-    finally:
-        cli("down", "--instances", "stop")
 
 
 if __name__ == "__main__":

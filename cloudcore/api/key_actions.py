@@ -10,7 +10,7 @@ from cloudcore.api import key_material, tagging
 from cloudcore.api.calls import Call, Outcome
 from cloudcore.api.describing import TAG_FILTERS, Asked, Filter, Kind, Row, describe
 from cloudcore.api.key_material import Material
-from cloudcore.api.registry import Action, accepted
+from cloudcore.api.registry import Action
 from cloudcore.domain.ids import new_id, well_formed
 from cloudcore.domain.keys import KeyPair
 from cloudcore.errors import CloudError, Code
@@ -24,6 +24,7 @@ NAME = 255  # characters, prescribed
 class CreateKeyPair:
     KeyName: str
     KeyType: str = "rsa"
+    KeyFormat: str = "pem"
     TagSpecifications: tuple[tagging.TagSpecification, ...] = ()
 
 
@@ -52,9 +53,11 @@ async def create_key_pair(call: Call, asked: CreateKeyPair) -> Mapping[str, Any]
     """The private key is in this answer and nowhere else."""
     if asked.KeyType not in ("rsa", "ed25519"):
         raise CloudError(Code.BAD_VALUE, f"Invalid value '{asked.KeyType}' for KeyType")
+    if asked.KeyFormat not in ("pem", "ppk"):
+        raise CloudError(Code.BAD_VALUE, f"Invalid value '{asked.KeyFormat}' for KeyFormat")
     _check_name(asked.KeyName)
     tags = tagging.of_specifications(asked.TagSpecifications, "key-pair")
-    made = await call.cloud.off_reactor(key_material.generate, asked.KeyType, asked.KeyName)
+    made = await call.cloud.off_reactor(key_material.generate, asked.KeyType, asked.KeyName, asked.KeyFormat)
     answer = await call.change(_keep, asked.KeyName, made, tags)
     return {**(answer or {}), "KeyMaterial": made.private}
 
@@ -132,7 +135,7 @@ def _delete(books: Books, call: Call, asked: DeleteKeyPair) -> Outcome:
 
 
 ACTIONS = {
-    "CreateKeyPair": Action(create_key_pair, CreateKeyPair, {"KeyFormat": accepted("pem")}),
+    "CreateKeyPair": Action(create_key_pair, CreateKeyPair),
     "ImportKeyPair": Action(import_key_pair, ImportKeyPair),
     "DescribeKeyPairs": Action(describe_key_pairs, DescribeKeyPairs),
     "DeleteKeyPair": Action(delete_key_pair, DeleteKeyPair),

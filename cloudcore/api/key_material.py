@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_public_key,
 )
 
+from cloudcore.api.putty import ppk
 from cloudcore.errors import CloudError, Code
 
 BITS = (1024, 16384)  # what an imported RSA key may have
@@ -31,7 +32,7 @@ NAMES = {b"ssh-rsa", b"ssh-ed25519"}
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """`public` in one OpenSSH line; `private` in PEM, for one answer and no other place."""
+    """`public` in one OpenSSH line; `private` in PEM or PuTTY's form, for one answer and no other place."""
 
     type: str  # rsa | ed25519
     fingerprint: str
@@ -39,18 +40,20 @@ class Material:
     private: str = field(default="", repr=False)
 
 
-def generate(type: str, name: str) -> Material:
-    """RSA of 2048 bits takes a tenth of a second: call it off the reactor."""
+def generate(type: str, name: str, form: str = "pem") -> Material:
+    """`form` is pem or ppk. RSA of 2048 bits takes a tenth of a second: call it off the reactor."""
     if type == "ed25519":
         young = ed25519.Ed25519PrivateKey.generate()
-        private = young.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+        pem = young.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
         public = _line(young.public_key(), name)
-        return Material(type, _openssh_fingerprint(public), public, private.decode())
+        private = ppk(young, name) if form == "ppk" else pem.decode()
+        return Material(type, _openssh_fingerprint(public), public, private)
     key = rsa.generate_private_key(65537, 2048)
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+    private = ppk(key, name) if form == "ppk" else pem.decode()
     secret = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
     fingerprint = _colons(hashlib.sha1(secret, usedforsecurity=False).hexdigest())
-    return Material(type, fingerprint, _line(key.public_key(), name), private.decode())
+    return Material(type, fingerprint, _line(key.public_key(), name), private)
 
 
 def imported(material: bytes) -> Material:

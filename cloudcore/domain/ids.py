@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
+from functools import lru_cache
 
 PREFIXES = {
     "instance": "i",
@@ -64,6 +65,7 @@ def mac_address(instance: str) -> str:
     return "06:" + ":".join(digits[at : at + 2] for at in range(0, 10, 2))
 
 
+@lru_cache(1024)
 def default_vpc(project: str) -> str:
     """Each account has one default VPC; its id follows from the account and needs no row."""
     return f"{PREFIXES['vpc']}-{hashlib.sha256(f'vpc {project}'.encode()).hexdigest()[:17]}"
@@ -87,5 +89,6 @@ def instance_of(interface: str) -> str:
     return f"{PREFIXES['instance']}-{interface.partition('-')[2]}"
 
 
+@lru_cache(1024)
 def default_subnet(project: str, zone: str) -> str:
     return f"{PREFIXES['subnet']}-{hashlib.sha256(f'subnet {project} {zone}'.encode()).hexdigest()[:17]}"

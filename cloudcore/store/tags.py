@@ -13,6 +13,11 @@ from cloudcore.store.schema import tags
 
 MOST = 50  # per resource, as EC2
 CHUNK = 500  # ids per statement: databases bound the number of parameters
+OF = (
+    sa.select(tags.c.resource, tags.c.key, tags.c.value)
+    .where(tags.c.project == sa.bindparam("the_project"), tags.c.resource.in_(sa.bindparam("ids", expanding=True)))
+    .order_by(tags.c.key)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +70,8 @@ class Tags:
         found: dict[str, dict[str, str]] = {}
         every = list(resources)
         for at in range(0, len(every), CHUNK):
-            mine = sa.and_(tags.c.project == project, tags.c.resource.in_(every[at : at + CHUNK]))
-            chosen = sa.select(tags.c.resource, tags.c.key, tags.c.value).where(mine).order_by(tags.c.key)
-            for resource, key, value in self._connection.execute(chosen):
+            asked = {"the_project": project, "ids": every[at : at + CHUNK]}
+            for resource, key, value in self._connection.execute(OF, asked):
                 found.setdefault(resource, {})[key] = value
         return found
 
