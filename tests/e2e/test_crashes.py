@@ -61,9 +61,15 @@ def leftovers(cloud: Cloud) -> dict[str, list[Any]]:
         "addresses": rows(cloud, "SELECT address FROM addresses WHERE instance IS NOT NULL"),
         "capacity": rows(cloud, "SELECT name FROM hosts WHERE used_vcpus <> 0 OR used_memory_mib <> 0"),
         "quota": rows(cloud, "SELECT resource FROM quotas WHERE used <> 0 AND resource IN ('instances', 'vcpus')"),
-        "operations": rows(cloud, "SELECT id, kind FROM operations WHERE state = 'open'"),
+        "operations": under_way(cloud),
+        "elastic addresses": rows(cloud, "SELECT address FROM elastic_addresses WHERE instance IS NOT NULL "
+                                         "OR holder IS NOT NULL"),
         "directories": [str(path) for path in (cloud.state / "instances").glob("i-*")],
     }
+
+
+def under_way(cloud: Cloud) -> list[tuple[Any, ...]]:
+    return rows(cloud, "SELECT id, kind FROM operations WHERE state = 'open'")
 
 
 class Gone(Exception):
@@ -102,6 +108,12 @@ def work(cloud: Cloud, orders: list[dict[str, Any]], accepted: dict[str, list[st
     call(ec2.authorize_security_group_ingress, **rule)
     call(ec2.revoke_security_group_ingress, **rule)
     first = accepted[orders[0]["ClientToken"]][0]
+    call(ec2.modify_instance_metadata_options, InstanceId=first, HttpTokens="required")
+    address = call(ec2.allocate_address)["AllocationId"]
+    associated = call(ec2.associate_address, AllocationId=address, InstanceId=first)["AssociationId"]
+    wait(cloud, lambda: not under_way(cloud), "told of its metadata options and its address")
+    call(ec2.disassociate_address, AssociationId=associated)
+    wait(cloud, lambda: not under_way(cloud), "told that the address is gone")
     call(ec2.stop_instances, InstanceIds=[first])
     wait(cloud, lambda: states(cloud)[first] == "stopped", "stopped")
     call(ec2.terminate_instances, InstanceIds=ids)
@@ -135,3 +147,5 @@ def test_every_accepted_request_survives_a_kill_at(cloud: Cloud, failpoint: str)
         ec2.terminate_instances(InstanceIds=alive)
     until(lambda: set(states(cloud).values()) <= {"terminated"}, "every instance terminated", 60)
     until(lambda: not any(leftovers(cloud).values()), f"no orphan: {leftovers(cloud)}", 30)
+    for one in ec2.describe_addresses()["Addresses"]:
+        ec2.release_address(AllocationId=one["AllocationId"])
