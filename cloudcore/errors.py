@@ -87,6 +87,13 @@ class Code(Enum):
     NETWORK_ACL_UNKNOWN = "network-acl-unknown"
     DHCP_OPTIONS_UNKNOWN = "dhcp-options-unknown"
     ADDRESSES_EXHAUSTED = "addresses-exhausted"
+    # elastic addresses
+    ELASTIC_UNKNOWN = "elastic-unknown"
+    ALLOCATION_UNKNOWN = "allocation-unknown"
+    ASSOCIATION_UNKNOWN = "association-unknown"
+    ELASTIC_IN_USE = "elastic-in-use"
+    ALREADY_ASSOCIATED = "already-associated"
+    ELASTIC_EXHAUSTED = "elastic-exhausted"
     # tags and generic resources
     RESOURCE_MALFORMED = "resource-malformed"
     RESOURCE_UNKNOWN = "resource-unknown"
@@ -94,8 +101,6 @@ class Code(Enum):
     # kinds of which there is nothing: what is asked for by id is not there
     VOLUME_UNKNOWN = "volume-unknown"
     SNAPSHOT_UNKNOWN = "snapshot-unknown"
-    ADDRESS_UNKNOWN = "address-unknown"
-    ALLOCATION_UNKNOWN = "allocation-unknown"
     SPOT_REQUEST_UNKNOWN = "spot-request-unknown"
     RESERVED_INSTANCES_UNKNOWN = "reserved-instances-unknown"
     DEDICATED_HOST_UNKNOWN = "dedicated-host-unknown"
@@ -116,6 +121,7 @@ class Code(Enum):
     VCPU_QUOTA = "vcpu-quota"
     GROUP_QUOTA = "group-quota"
     RULE_QUOTA = "rule-quota"
+    ELASTIC_QUOTA = "elastic-quota"
     # hosts
     HOST_UNKNOWN = "host-unknown"
     HOST_UNREACHABLE = "host-unreachable"

@@ -60,6 +60,7 @@ class Cloud:
     zones: tuple[str, ...] = ("us-east-2a",)
     endpoint: Callable[[], str] = lambda: "localhost"  # what DescribeRegions answers; the port may be chosen late
     cidr: str = "10.0.0.0/16"  # of the network that guests are on
+    elastic_cidr: str = "10.91.0.0/24"  # of the pool of elastic addresses; empty: there is none
     aliases: Collection[str] = ()
     limits: Mapping[str, int] = field(default_factory=lambda: LIMITS)
     cell: str = "cell1"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from cloudcore.api import (
     access_keys,
+    address_actions,
     attribute_changes,
     attributes,
     default_network,
@@ -40,6 +41,7 @@ ACTIONS: Mapping[str, Mapping[str, Action]] = {
         **image_actions.ACTIONS,
         **key_actions.ACTIONS,
         **group_actions.ACTIONS,
+        **address_actions.ACTIONS,
         **rule_changes.ACTIONS,
         **tagging.ACTIONS,
         **places.ACTIONS,

@@ -70,6 +70,13 @@ EC2: dict[Code, str] = {
     Code.NETWORK_ACL_UNKNOWN: "InvalidNetworkAclID.NotFound",
     Code.DHCP_OPTIONS_UNKNOWN: "InvalidDhcpOptionID.NotFound",
     Code.ADDRESSES_EXHAUSTED: "InsufficientFreeAddressesInSubnet",
+    # elastic addresses
+    Code.ELASTIC_UNKNOWN: "InvalidAddress.NotFound",
+    Code.ALLOCATION_UNKNOWN: "InvalidAllocationID.NotFound",
+    Code.ASSOCIATION_UNKNOWN: "InvalidAssociationID.NotFound",
+    Code.ELASTIC_IN_USE: "InvalidIPAddress.InUse",
+    Code.ALREADY_ASSOCIATED: "Resource.AlreadyAssociated",
+    Code.ELASTIC_EXHAUSTED: "InsufficientAddressCapacity",
     # tags and generic resources
     Code.RESOURCE_MALFORMED: "InvalidID",
     Code.RESOURCE_UNKNOWN: "InvalidParameterValue",
@@ -77,8 +84,6 @@ EC2: dict[Code, str] = {
     # kinds of which there is nothing
     Code.VOLUME_UNKNOWN: "InvalidVolume.NotFound",
     Code.SNAPSHOT_UNKNOWN: "InvalidSnapshot.NotFound",
-    Code.ADDRESS_UNKNOWN: "InvalidAddress.NotFound",
-    Code.ALLOCATION_UNKNOWN: "InvalidAllocationID.NotFound",
     Code.SPOT_REQUEST_UNKNOWN: "InvalidSpotInstanceRequestID.NotFound",
     Code.RESERVED_INSTANCES_UNKNOWN: "InvalidReservedInstancesId",
     Code.DEDICATED_HOST_UNKNOWN: "InvalidHostID.NotFound",
@@ -99,6 +104,7 @@ EC2: dict[Code, str] = {
     Code.VCPU_QUOTA: "VcpuLimitExceeded",
     Code.GROUP_QUOTA: "SecurityGroupLimitExceeded",
     Code.RULE_QUOTA: "RulesPerSecurityGroupLimitExceeded",
+    Code.ELASTIC_QUOTA: "AddressLimitExceeded",
     # hosts
     Code.HOST_UNREACHABLE: "Unavailable",
     Code.NO_HYPERVISOR: "Unsupported",

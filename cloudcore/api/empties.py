@@ -30,8 +30,6 @@ class Empty:
 
 
 EMPTIES: Mapping[str, Empty] = {
-    "DescribeAddresses": Empty(
-        "Addresses", {"AllocationIds": Code.ALLOCATION_UNKNOWN, "PublicIps": Code.ADDRESS_UNKNOWN}, ("Filters",)),
     "DescribeAggregateIdFormat": Empty("Statuses", {}, ()),
     "DescribeCapacityReservations": Empty(
         "CapacityReservations", {"CapacityReservationIds": Code.CAPACITY_RESERVATION_UNKNOWN}),

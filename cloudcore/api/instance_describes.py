@@ -69,7 +69,11 @@ FILTERS = {
     "launch-time": "Instances.LaunchTime",
     "metadata-options.http-tokens": "Instances.MetadataOptions.HttpTokens",
     "monitoring-state": "Instances.Monitoring.State",
+    "network-interface.addresses.association.public-ip":
+        "Instances.NetworkInterfaces.PrivateIpAddresses.Association.PublicIp",
     "network-interface.addresses.private-ip-address": "Instances.NetworkInterfaces.PrivateIpAddresses.PrivateIpAddress",
+    "network-interface.association.ip-owner-id": "Instances.NetworkInterfaces.Association.IpOwnerId",
+    "network-interface.association.public-ip": "Instances.NetworkInterfaces.Association.PublicIp",
     "network-interface.group-id": "Instances.NetworkInterfaces.Groups.GroupId",
     "network-interface.group-name": "Instances.NetworkInterfaces.Groups.GroupName",
     "network-interface.mac-address": "Instances.NetworkInterfaces.MacAddress",

@@ -38,7 +38,8 @@ def item(call: Call, shown: ShownInstance, tags: Sequence[Mapping[str, str]]) ->
         "ImageId": one.image,
         "State": state(one.state),
         "PrivateDnsName": private_dns(call, one.address),
-        "PublicDnsName": "",
+        "PublicIpAddress": shown.public,
+        "PublicDnsName": shown.public or "",  # nobody serves a name for it: what can be called is the address
         "StateTransitionReason": one.reason or "",
         "StateReason": {"Code": one.reason_code, "Message": one.reason or one.reason_code} if one.reason_code else None,
         "KeyName": one.key_name,
@@ -72,7 +73,10 @@ def item(call: Call, shown: ShownInstance, tags: Sequence[Mapping[str, str]]) ->
 def interface(call: Call, shown: ShownInstance, zone: str) -> dict[str, Any]:
     """An element of networkInterfaceSet."""
     one = shown.instance
-    address = {"Primary": True, "PrivateIpAddress": one.address, "PrivateDnsName": private_dns(call, one.address)}
+    outside = {"PublicIp": shown.public, "PublicDnsName": shown.public, "IpOwnerId": one.project}
+    association = outside if shown.public else None
+    address = {"Primary": True, "PrivateIpAddress": one.address, "PrivateDnsName": private_dns(call, one.address),
+               "Association": association}  # fmt: skip
     return {
         "NetworkInterfaceId": interface_of(one.id),
         "SubnetId": default_subnet(one.project, zone),
@@ -83,6 +87,7 @@ def interface(call: Call, shown: ShownInstance, zone: str) -> dict[str, Any]:
         "PrivateIpAddress": one.address,
         "PrivateDnsName": private_dns(call, one.address),
         "SourceDestCheck": True,
+        "Association": association,
         "Groups": groups(shown),
         "InterfaceType": "interface",
         "Attachment": {"AttachmentId": attachment_of(one.id), "AttachTime": one.created,

@@ -317,8 +317,8 @@ async def describe_account_attributes(call: Call, asked: DescribeAccountAttribut
         "default-vpc": default_vpc(call.project),
         "max-instances": str(limits[quotas.INSTANCES]),
         "vpc-max-security-groups-per-interface": "5",
-        "max-elastic-ips": "0",
-        "vpc-max-elastic-ips": "0",
+        "max-elastic-ips": str(limits[quotas.ELASTIC]),
+        "vpc-max-elastic-ips": str(limits[quotas.ELASTIC]),
     }
     for name in asked.AttributeNames:
         if name not in values:

@@ -25,6 +25,7 @@ UNKNOWN: Mapping[str, tuple[Code, str]] = {  # what a tag may be put on
     "key-pair": (Code.KEY_PAIR_UNKNOWN, "key pair"),
     "security-group": (Code.GROUP_UNKNOWN, "security group"),
     "security-group-rule": (Code.RULE_ID_UNKNOWN, "security group rule ID"),
+    "elastic-ip": (Code.ALLOCATION_UNKNOWN, "allocation ID"),
     "vpc": (Code.VPC_UNKNOWN, "vpc ID"),
     "subnet": (Code.SUBNET_UNKNOWN, "subnet ID"),
     "network-interface": (Code.INTERFACE_UNKNOWN, "networkInterface ID"),
@@ -156,6 +157,8 @@ def _own(books: Books, call: Call, kind: str, ids: list[str]) -> set[str]:
             return set(books.groups.of_project(project, ids))
         case "security-group-rule":
             return {one.rule.id for _, one in books.groups.rules_page(project, wanted)}
+        case "elastic-ip":
+            return set(books.elastic.of_project(project, ids))
         case "vpc":
             return {default_vpc(project)}
         case "network-interface":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cloudcore.conductor import facts
 from cloudcore.conductor.launching import RESEND, wanted_guest
+from cloudcore.conductor.leading import lead_nowhere
 from cloudcore.conductor.means import Means
 from cloudcore.conductor.subjects import again, current, finish, spread_soon
 from cloudcore.domain.ids import interface_of
@@ -59,7 +60,8 @@ async def forget(means: Means, step: Step) -> Step | None:
 
 
 def forgotten(books: Books, step: Step) -> Step | None:
-    """Room, address, quota and memberships go back in the transaction that makes it terminated, hence exactly once.
+    """Room, address, quota and memberships go back in the transaction that makes it terminated, hence exactly once. An
+    elastic address stays its project's.
 
     Its groups are told again also to a host where only newcomers are in them: a newcomer's port may have come without
     the group, because this instance was there, and the host drops groups that it needs no more.
@@ -72,6 +74,7 @@ def forgotten(books: Books, step: Step) -> Step | None:
     gone = books.instances.vacate(books.instances.observe(instance, Event.GUEST_GONE))
     books.memberships.leave(instance.id)
     books.tags.drop(interface_of(instance.id))
+    lead_nowhere(books, instance.id, step.request_id)
     if instance.host is not None:
         revisions = books.memberships.bump(groups)
         told = {*books.memberships.awaited(groups, instance.id),

@@ -28,6 +28,11 @@ FAILPOINTS = (
     "conductor.regrouped.before", "conductor.regrouped.after",
     "conductor.replug.before", "conductor.replug.after",  # network.ensure with the port of a running instance
     "conductor.confirmed.before", "conductor.confirmed.after",
+    "conductor.withdraw.before", "conductor.withdraw.after",  # network.ensure: an elastic address leads nowhere
+    "conductor.withdrawn.before", "conductor.withdrawn.after",
+    "conductor.granting.before", "conductor.granting.after",
+    "conductor.grant.before", "conductor.grant.after",  # network.ensure: an elastic address leads to a guest
+    "conductor.granted.before", "conductor.granted.after",
     "conductor.retry.before", "conductor.retry.after",  # a step that met an error
     "conductor.facts.before", "conductor.facts.after",  # what hosts report
     "conductor.heard.before", "conductor.heard.after",  # heartbeats

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from twisted.logger import Logger
 
 from cloudcore.conductor import wanted
+from cloudcore.conductor.leading import held_by
 from cloudcore.conductor.means import Means
 from cloudcore.domain.instances import AWAITS, Instance
 from cloudcore.rpc.compute import GuestSummary, Nothing, WantedGuest
@@ -18,6 +19,7 @@ from cloudcore.rpc.network import Everything, Port, PortSummary, WantedNetwork
 from cloudcore.store.books import Books
 
 PORTS_AT_ONCE = 8  # with 16 KiB of user data each, they fit into one message
+ELASTICS_AT_ONCE = 1000
 
 log = Logger()
 
@@ -32,6 +34,9 @@ async def reconcile(means: Means, host: str) -> None:
     unplugged = behind(instances, ports)
     for at in range(0, len(unplugged), PORTS_AT_ONCE):
         await means.network(host).ensure(await means.look(network_of, unplugged[at : at + PORTS_AT_ONCE], means.region))
+    elastics = await means.look(held_by, host)
+    for at in range(0, len(elastics), ELASTICS_AT_ONCE):
+        await means.network(host).ensure(WantedNetwork(elastics=elastics[at : at + ELASTICS_AT_ONCE]))
     for guest in await means.look(guests_of, behind(instances, guests)):
         await means.compute(host).ensure(guest)
     await means.store.transact(hurry, host)

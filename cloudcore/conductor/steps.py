@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from cloudcore.conductor.ending import destroy, forget, halt, unplug
 from cloudcore.conductor.launching import boot, place, plug
+from cloudcore.conductor.leading import grant, withdraw
 from cloudcore.conductor.means import Means
 from cloudcore.conductor.replugging import replug
 from cloudcore.conductor.spreading import spread
@@ -23,4 +24,6 @@ STEP_FUNCTIONS: dict[str, StepFunction] = {
     "forget": forget,
     "spread": spread,
     "replug": replug,
+    "withdraw": withdraw,
+    "grant": grant,
 }

@@ -113,6 +113,9 @@ class Network:
         "must be letters, digits and _", lambda value: value.isascii() and value.replace("_", "a").isalnum()))
     cidr: str = key("10.90.0.0/16", "addresses of the guests; the bridge has the first",
                     Bounds("must be an IPv4 network of /29 or larger, such as 10.90.0.0/16", is_network))
+    elastic_cidr: str = key("10.91.0.0/24", "elastic addresses, routed to this machine by others; empty: none",
+                            Bounds("must be empty or an IPv4 network of /29 or larger, such as 10.91.0.0/24",
+                                   lambda value: value == "" or is_network(value)))
     mtu: int = key(1450, "of the bridge and the guests", Bounds("must be 576–9000", lambda value: 576 <= value <= 9000))
 
 
@@ -141,6 +144,7 @@ class Quotas:
     instances: int = key(100, "of each project", NOT_NEGATIVE)
     vcpus: int = key(200, "of each project", NOT_NEGATIVE)
     security_groups: int = key(500, "of each project", NOT_NEGATIVE)
+    elastic_addresses: int = key(20, "of each project", NOT_NEGATIVE)
     rules: int = key(120, "of each security group, both directions together", NOT_NEGATIVE)
 
 

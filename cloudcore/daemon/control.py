@@ -22,7 +22,7 @@ from cloudcore.daemon import places
 from cloudcore.daemon.front import FrontFactory
 from cloudcore.daemon.ground import Ground, Served
 from cloudcore.daemon.serving import Door, url
-from cloudcore.domain import policy, quotas
+from cloudcore.domain import addresses, policy, quotas
 from cloudcore.images.objects import ObjectStore as ImageObjects
 from cloudcore.images.worker import ImageWorker
 from cloudcore.rpc.compute import COMPUTE
@@ -76,6 +76,7 @@ def api_door(under: Ground, bus: Bus, database: Database[Any], auth: AuthManager
         off_reactor=under.in_thread, page_secret=page_secret(under),
         region=config.cloud.region, zones=(config.cloud.zone,), endpoint=lambda: f"{config.api.listen}:{door.port}",
         cidr=config.network.cidr, limits=limits(under), cell=config.cloud.cell,
+        elastic_cidr=addresses.check_elastic(config.network.elastic_cidr, config.network.cidr),
         failpoint=under.failpoint, throttle=throttle(under), sigv2=config.api.sigv2,
     )  # fmt: skip
     factory = with_s3(under, ApiFactory(Api(cloud), under.reactor), s3 or s3_url(under))
@@ -111,4 +112,4 @@ def page_secret(under: Ground) -> bytes:
 def limits(under: Ground) -> dict[str, int]:
     given = under.config.quotas
     return {quotas.INSTANCES: given.instances, quotas.VCPUS: given.vcpus, quotas.GROUPS: given.security_groups,
-            quotas.RULES: given.rules}  # fmt: skip
+            quotas.RULES: given.rules, quotas.ELASTIC: given.elastic_addresses}  # fmt: skip

@@ -47,7 +47,8 @@ RESOLVERS = Path("/etc/resolv.conf")
 def shape(ground: Ground) -> NetworkShape:
     network = ground.config.network
     return NetworkShape(network.bridge, network.table, network.cidr, addresses.gateway(network.cidr), network.mtu,
-                        ground.metadata_port)  # fmt: skip
+                        ground.metadata_port,
+                        elastic=addresses.check_elastic(network.elastic_cidr, network.cidr))  # fmt: skip
 
 
 def nameservers(path: Path = RESOLVERS) -> tuple[str, ...]:

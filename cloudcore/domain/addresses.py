@@ -43,6 +43,14 @@ def fixed_range(cidr: str) -> ipaddress.IPv4Network:
     return found
 
 
+def check_elastic(cidr: str, fixed: str) -> str:
+    """The CIDR of the pool of elastic addresses, as it is; empty: there is none. Raises CloudError(CONFIGURATION)."""
+    if cidr and network(cidr).overlaps(network(fixed)):
+        text = f"[network] elastic_cidr = {cidr} overlaps cidr = {fixed}: an address leads to a guest or is its own"
+        raise CloudError(Code.CONFIGURATION, text)
+    return cidr
+
+
 def gateway(cidr: str) -> str:
     return str(fixed_range(cidr)[1])
 

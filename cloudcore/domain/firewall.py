@@ -13,7 +13,7 @@ import ipaddress
 import re
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Protocol
 
@@ -41,6 +41,8 @@ class Guarded(Protocol):
     def tap(self) -> str: ...
     @property
     def groups(self) -> tuple[str, ...]: ...
+    @property
+    def elastic(self) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -76,11 +78,12 @@ class PortFilter:
     mac: str
     address: str
     groups: tuple[str, ...]  # those that have a GroupFilter
+    elastic: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """`what` is the id of an instance or a rule."""
+    """`what` is the id of an instance or a rule, or an elastic address."""
 
     what: str
     why: str
@@ -159,6 +162,7 @@ def compile_rules(ports: Iterable[Guarded], groups: Iterable[Group]) -> RuleSet:
 
 
 def _ports(ports: tuple[Guarded, ...], known: dict[str, Group], refused: list[Refused]) -> tuple[PortFilter, ...]:
+    taken = Counter(one for port in ports for one in {port.address, port.elastic} if one)
     claimed = Counter(value for port in ports for value in {port.instance, port.mac, port.address, port.tap})
     accepted = []
     for port in sorted(ports, key=lambda one: one.instance):
@@ -167,7 +171,11 @@ def _ports(ports: tuple[Guarded, ...], known: dict[str, Group], refused: list[Re
             refused.append(Refused(port.instance, why))
             continue
         groups = tuple(sorted({id for id in port.groups if id in known}))
-        accepted.append(PortFilter(port.instance, port.tap, port.mac, port.address, groups))
+        elastic = port.elastic or ""
+        if elastic and (taken[elastic] > 1 or elastic == port.address or not addresses.is_address(elastic)):
+            refused.append(Refused(elastic, f"it cannot lead to {port.instance}: malformed, or another's address"))
+            elastic = ""
+        accepted.append(PortFilter(port.instance, port.tap, port.mac, port.address, groups, elastic))
     return tuple(accepted)
 
 
@@ -235,6 +243,12 @@ class Packet:
     protocol: int
     low: int = 0
     high: int = 0
+
+
+def arriving(rules: RuleSet, packet: Packet) -> Packet:
+    """The packet as the filter meets it: what is sent to an elastic address goes to the fixed one behind it."""
+    behind = {port.elastic: port.address for port in rules.ports if port.elastic}
+    return replace(packet, destination=behind.get(packet.destination, packet.destination))
 
 
 def passes(rules: RuleSet, fixed: str, packet: Packet) -> bool:

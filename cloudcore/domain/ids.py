@@ -22,6 +22,8 @@ PREFIXES = {
     "internet-gateway": "igw",
     "network-acl": "acl",
     "dhcp-options": "dopt",
+    "elastic-ip": "eipalloc",
+    "elastic-ip-association": "eipassoc",
 }
 KINDS = {prefix: kind for kind, prefix in PREFIXES.items()}
 FORM = re.compile(r"([a-z]+)-([0-9a-f]{8}|[0-9a-f]{17})")

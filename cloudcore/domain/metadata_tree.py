@@ -91,11 +91,24 @@ class Leaf:
 def document(facts: MetadataFacts) -> dict[str, Any]:
     """Plain JSON: {"options": {...}, "meta-data": {...}, "dynamic": {...}}. User data travels beside it, as bytes."""
     chosen = facts.options
-    return {
+    found = {
         OPTIONS: {"tokens": chosen.tokens, "endpoint": chosen.endpoint, "hop_limit": chosen.hop_limit},
         META_DATA: _meta_data(facts),
         DYNAMIC: {"instance-identity": {"document": _identity(facts)}},
     }
+    return with_public(found, facts.mac, facts.public_address) if facts.public_address else found
+
+
+def with_public(found: Mapping[str, Any], mac: str, public: str) -> dict[str, Any]:
+    """The same document of an instance that an elastic address leads to: that comes and goes while the rest stays."""
+    tree = dict(found.get(META_DATA, {}))
+    tree |= {"public-ipv4": public, "public-hostname": public}
+    macs = tree.get("network", {}).get("interfaces", {}).get("macs", {})
+    if mac in macs:
+        mine = macs[mac] | {"public-ipv4s": public, "public-hostname": public,
+                            "ipv4-associations": {public: macs[mac].get("local-ipv4s", "")}}  # fmt: skip
+        tree["network"] = {"interfaces": {"macs": macs | {mac: mine}}}
+    return {**found, META_DATA: tree}
 
 
 def options(found: Mapping[str, Any]) -> Options:
@@ -125,8 +138,6 @@ def _meta_data(facts: MetadataFacts) -> dict[str, Any]:
         "security-groups": "\n".join(group.name for group in facts.groups),
         "services": {"domain": facts.domain, "partition": "aws"},
     }
-    if facts.public_address:
-        tree |= {"public-ipv4": facts.public_address, "public-hostname": facts.public_address}
     if facts.key_name and facts.public_key:
         tree["public-keys"] = {"0": {"name": facts.key_name, "openssh-key": facts.public_key.strip() + "\n"}}
     if facts.tags is not None:
@@ -150,10 +161,7 @@ def _interface(facts: MetadataFacts, name: str) -> dict[str, Any]:
         "vpc-ipv4-cidr-block": facts.vpc_cidr,
         "vpc-ipv4-cidr-blocks": facts.vpc_cidr,
     }
-    tree = {key: value for key, value in tree.items() if value}  # no vpc-id, no VPC: an empty one confuses cloud-init
-    if facts.public_address:
-        tree |= {"public-ipv4s": facts.public_address, "ipv4-associations": {facts.public_address: facts.address}}
-    return tree
+    return {key: value for key, value in tree.items() if value}  # no vpc-id, no VPC: an empty one confuses cloud-init
 
 
 def _identity(facts: MetadataFacts) -> str:

@@ -13,6 +13,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "terminate": ("destroy", "unplug", "forget"),
     "regroup": ("spread",),
     "replug": ("replug",),  # of an instance, whatever its generation: what its port says has changed
+    "address": ("withdraw", "grant"),  # an elastic one: gone from where it was before it is anywhere else
 }
 
 GIVES_UP: dict[str, float] = {
@@ -22,6 +23,7 @@ GIVES_UP: dict[str, float] = {
     "terminate": float("inf"),
     "regroup": float("inf"),
     "replug": float("inf"),
+    "address": float("inf"),
 }
 
 JOINED = frozenset({"regroup", "replug"})  # what is told is read when it is told: those that still wait are one

@@ -6,12 +6,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 INSTANCES, VCPUS, GROUPS, RULES = "instances", "vcpus", "security-groups", "rules-per-security-group"
+ELASTIC = "elastic-addresses"
 
 LIMITS: Mapping[str, int] = {
     INSTANCES: 100,
     VCPUS: 200,
     GROUPS: 500,
     RULES: 120,  # both directions together; EC2 counts 60 each
+    ELASTIC: 20,
 }
 
 

@@ -15,7 +15,8 @@ from cloudcore.domain.security_groups import Group
 @dataclass(frozen=True, slots=True)
 class NetworkShape:
     """The flat network of one host. `bridge` has at most 15 bytes and begins with `cc`; `table` names our nft tables,
-    so that several clouds can live on one machine. `gateway` is the bridge's own address."""
+    so that several clouds can live on one machine. `gateway` is the bridge's own address. `elastic` is the CIDR of the
+    elastic addresses, empty without any."""
 
     bridge: str
     table: str
@@ -24,6 +25,7 @@ class NetworkShape:
     mtu: int = 1450
     metadata_port: int = 8775
     domain: str = "cloudcore.internal"
+    elastic: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ class WantedPort:
     tap: str
     hostname: str
     groups: tuple[str, ...] = ()
+    elastic: str | None = None  # the address outside by which it is reached, and which it wears there
 
 
 class NetworkDriver(Protocol):
@@ -44,13 +47,17 @@ class NetworkDriver(Protocol):
 
     def ensure(self, ports: tuple[WantedPort, ...], groups: tuple[Group, ...]) -> Deferred[None]:
         """The complete wanted state of this host: leases, chains and sets become exactly this, in one nft transaction.
-        A port's chain exists before its tap does. Changed and removed groups take effect on live flows."""
+        A port's chain exists before its tap does. Changed and removed groups take effect on live flows, and so do
+        elastic addresses that lead elsewhere."""
 
     def release(self, instance: str) -> Deferred[None]:
         """Chain, elements, lease and neighbour entry of one port go, after its tap has."""
 
     def present(self) -> Deferred[tuple[str, ...]]:
         """Instances that have a port here, by what the kernel says."""
+
+    def elastics(self) -> Deferred[dict[str, str]]:
+        """{elastic address: fixed address} of those that lead to a guest here, by what the kernel says."""
 
     def dismantle(self) -> Deferred[None]:
         """Removes everything that prepare and ensure have made, and nothing else."""

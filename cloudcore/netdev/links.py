@@ -19,6 +19,18 @@ def bridge_settings(shape: NetworkShape) -> Iterator[str]:
     yield f"addr replace {shape.gateway}/{length} dev {shape.bridge}"
 
 
+def elastic_repairs(held: Iterable[Mapping[str, Any]], shape: NetworkShape,
+                    ports: Iterable[PortFilter]) -> Iterator[str]:  # fmt: skip
+    """Elastic addresses are the bridge's own, each alone: so the host answers for them on every wire, and they go when
+    the bridge goes. `held` is the bridge's addr_info."""
+    wanted = {port.elastic for port in ports if port.elastic}
+    there = {one["local"]: one["prefixlen"] for one in held if one.get("family") == "inet"}
+    for address in sorted(there.keys() - wanted - {shape.gateway}):
+        yield f"addr del {address}/{there[address]} dev {shape.bridge}"
+    for address in sorted(wanted - there.keys()):
+        yield f"addr add {address}/32 dev {shape.bridge}"
+
+
 def number(links: Links, bridge: str) -> int:
     """By which the kernel knows it; another whenever it is made anew. 0: there is none."""
     return int(links.get(bridge, {}).get("ifindex", 0))

@@ -83,6 +83,14 @@ class LinuxNetwork:
 
         return self._in_turn(listed)
 
+    def elastics(self) -> Deferred[dict[str, str]]:
+        async def listed() -> dict[str, str]:
+            held = {one["local"] for one in await self._addresses()}
+            led = render_nft.elastics(await self._ours())
+            return {elastic: fixed for elastic, fixed in led.items() if elastic in held}
+
+        return self._in_turn(listed)
+
     def dismantle(self) -> Deferred[None]:
         return self._in_turn(self._dismantle)
 
@@ -139,7 +147,8 @@ class LinuxNetwork:
         if "UP" not in found[bridge].get("flags", ()):
             await run.check("ip", "link", "set", bridge, "up")
         known = await run.json("ip", "-j", "-4", "neigh", "show", "dev", bridge)
-        repairs = [*links.tap_repairs(found, bridge, ports), *links.neighbour_repairs(known, bridge, ports)]
+        repairs = [*links.tap_repairs(found, bridge, ports), *links.neighbour_repairs(known, bridge, ports),
+                   *links.elastic_repairs(await self._addresses(), self._shape, ports)]  # fmt: skip
         if repairs:  # a tap may go at any time, so nothing here must succeed: the next pass looks again
             await run.run("ip", "-force", "-batch", "-", stdin=_batch(repairs))
 
@@ -158,6 +167,11 @@ class LinuxNetwork:
 
     async def _links(self) -> dict[str, dict[str, Any]]:
         return {link["ifname"]: link for link in await self._programs.json("ip", "-j", "-d", "link", "show")}
+
+    async def _addresses(self) -> list[dict[str, Any]]:
+        """Of the bridge, addr_info."""
+        listed = await self._programs.run("ip", "-j", "-4", "addr", "show", "dev", self._shape.bridge)
+        return [one for link in json.loads(listed.stdout or b"[]") for one in link.get("addr_info", ())]
 
     async def _ours(self) -> list[dict[str, Any]]:
         """What the kernel has in our tables."""

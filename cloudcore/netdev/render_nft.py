@@ -2,7 +2,7 @@
 
 `bridge T` says who may speak from a port and keeps no state. `inet T` says who may reach whom: bridged IPv4 comes
 through it by br_netfilter, so that the same rules hold for neighbours on the bridge, for what is routed, and for what
-the host itself sends. `ip T` has the redirect to the metadata service and the masquerade.
+the host itself sends. `ip T` has the redirect to the metadata service, elastic addresses and the masquerade.
 
 Three things are as they are for a reason. Sets hold the *names* of taps, so a port's rules are there before its tap
 is. Only replies ride on conntrack: what travels in the original direction meets the rules every time, so a revoked
@@ -24,6 +24,7 @@ from cloudcore.netdev.driver import NetworkShape
 METADATA = "169.254.169.254"
 NO_ADDRESS = "0.0.0.0"  # noqa: S104  what a guest without a lease speaks from
 TO, FROM = "to.", "from."  # prefixes of an instance's two chains; `present` reads them back
+ELASTIC_IN, ELASTIC_OUT = "eip_in", "eip_out"  # elastic address to fixed one, and back
 FAMILIES = ("bridge", "inet", "ip")
 NAMES = {TCP: "tcp", UDP: "udp", ICMP: "icmp"}
 ACCEPT: dict[str, Any] = {"accept": None}
@@ -59,6 +60,12 @@ def instances(listed: list[Json]) -> tuple[str, ...]:
     """Those that have a chain of their own."""
     chains = (item["chain"]["name"] for item in listed if "chain" in item)
     return tuple(sorted(name.removeprefix(TO) for name in chains if name.startswith(TO)))
+
+
+def elastics(listed: list[Json]) -> dict[str, str]:
+    """{elastic address: fixed address}"""
+    maps = (item["map"] for item in listed if "map" in item)
+    return {elastic: fixed for one in maps if one["name"] == ELASTIC_IN for elastic, fixed in one.get("elem", ())}
 
 
 # -- who may speak ----------------------------------------------------------------------------------------------------
@@ -99,7 +106,10 @@ def _inet(table: _Table, shape: NetworkShape, rules: RuleSet) -> Iterator[Json]:
     yield table.set("fixed", "ipv4_addr", [_prefix(shape.cidr)], flags=["interval"])
     for group, members in rules.members:
         yield table.set(f"{group}.members", "ipv4_addr", list(members))
-    for name in ("inward", "state"):
+    yield table.set("elastic", "ipv4_addr", [_prefix(shape.elastic)] if shape.elastic else [], flags=["interval"])
+    yield table.set("led", ["ipv4_addr", "ipv4_addr"],
+                    [{"concat": [port.elastic, port.address]} for port in rules.ports if port.elastic])  # fmt: skip
+    for name in ("inward", "state", "guarded"):
         yield table.chain(name)
     yield from _groups(table, rules)
     yield from _ports(table, rules)
@@ -109,6 +119,8 @@ def _inet(table: _Table, shape: NetworkShape, rules: RuleSet) -> Iterator[Json]:
     yield table.rule("inward", _is(destination, "@fixed"), COUNT, DROP, comment="no such instance here")
     yield table.rule("inward", ACCEPT)
     yield from _state(table)
+    yield table.rule("guarded", {"jump": {"target": "state"}})
+    yield table.rule("guarded", {"goto": {"target": "inward"}})
 
     yield table.chain("forward", "filter", "forward", 0)
     yield table.rule("forward", _is(_meta("iifname"), bridge), _is(_meta("nfproto"), "ipv6"), COUNT, DROP)
@@ -123,13 +135,25 @@ def _inet(table: _Table, shape: NetworkShape, rules: RuleSet) -> Iterator[Json]:
 
 
 def _state(table: _Table) -> Iterator[Json]:
-    """Applies only to packets with an address of ours: the host's other traffic is none of our business."""
+    """Applies only to packets with an address of ours: the host's other traffic is none of our business.
+
+    An address is translated once per flow, and the flow's packets after that by conntrack alone: so that one which goes
+    by an elastic address ends when that leads elsewhere, each of its packets is asked whether it still leads there.
+    """
     state = {"ct": {"key": "state"}}
     ours = _is(_field("ip", "saddr"), "@fixed"), _is(_field("ip", "daddr"), "@fixed")
     yield table.rule("state", _in(state, "related"), ACCEPT)
     yield table.rule("state", _in(state, "established"), _is({"ct": {"key": "direction"}}, "reply"), ACCEPT)
     for mine in ours:
         yield table.rule("state", _in(state, "invalid"), mine, COUNT, DROP)
+    called = {"ct": {"key": "ip daddr", "dir": "original"}}
+    yield table.rule("state", _is(called, "@elastic"), _is(_field("ip", "daddr"), "@fixed"),
+                     _not({"concat": [called, _field("ip", "daddr")]}, "@led"), COUNT, DROP,
+                     comment="the elastic address leads elsewhere now")  # fmt: skip
+    worn = {"ct": {"key": "ip daddr", "dir": "reply"}}
+    yield table.rule("state", _is(worn, "@elastic"), _is(_field("ip", "saddr"), "@fixed"),
+                     _not({"concat": [worn, _field("ip", "saddr")]}, "@led"), COUNT, DROP,
+                     comment="its elastic address is another's now")  # fmt: skip
 
 
 def _host(table: _Table, shape: NetworkShape) -> Iterator[Json]:
@@ -151,10 +175,12 @@ def _host(table: _Table, shape: NetworkShape) -> Iterator[Json]:
     yield table.rule("input", COUNT, DROP)
 
     yield table.chain("output", "filter", "output", 0)
+    yield table.rule("output", _in({"ct": {"key": "status"}}, "dnat"), _is(_field("ip", "daddr"), "@fixed"),
+                     {"goto": {"target": "guarded"}},
+                     comment="to an elastic address of ours: the route was found before")  # fmt: skip
     yield table.rule("output", {"match": {"op": "!=", "left": _meta("oifname"), "right": shape.bridge}}, ACCEPT)
     yield table.rule("output", _is(_field("udp", "sport"), 67), _is(_field("udp", "dport"), 68), ACCEPT)
-    yield table.rule("output", {"jump": {"target": "state"}})
-    yield table.rule("output", {"goto": {"target": "inward"}})
+    yield table.rule("output", {"goto": {"target": "guarded"}})
 
 
 def _groups(table: _Table, rules: RuleSet) -> Iterator[Json]:
@@ -207,14 +233,28 @@ def _traffic(wanted: Traffic) -> Iterator[Json]:
 
 
 def _ip(table: _Table, shape: NetworkShape, rules: RuleSet) -> Iterator[Json]:
+    """A guest that has an elastic address wears it outside, and before neighbours that it calls by theirs; one without
+    wears the host's. Neighbours that call each other by fixed addresses see those."""
+    led = [(port.elastic, port.address) for port in rules.ports if port.elastic]
+    yield table.addresses(ELASTIC_IN, [[elastic, fixed] for elastic, fixed in led])
+    yield table.addresses(ELASTIC_OUT, [[fixed, elastic] for elastic, fixed in led])
+    destination, source = _field("ip", "daddr"), _field("ip", "saddr")
+    inward = {"dnat": {"addr": {"map": {"key": destination, "data": f"@{ELASTIC_IN}"}}}}
+    outward = {"snat": {"addr": {"map": {"key": source, "data": f"@{ELASTIC_OUT}"}}}}
     yield table.chain("pre", "nat", "prerouting", -100)
     yield table.rule("pre", _is(_meta("iifname"), shape.bridge), _is(_field("ip", "daddr"), METADATA),
                      _is(_field("tcp", "dport"), 80),
                      {"dnat": {"addr": shape.gateway, "port": shape.metadata_port}})  # fmt: skip
+    yield table.rule("pre", inward)
+    yield table.chain("out", "nat", "output", -100)
+    yield table.rule("out", inward)
     yield table.chain("post", "nat", "postrouting", 100)
-    inside = _prefix(shape.cidr)
-    yield table.rule("post", _is(_field("ip", "saddr"), inside), _not(_field("ip", "daddr"), inside),
-                     _not(_meta("oifname"), shape.bridge), {"masquerade": None})  # fmt: skip
+    inside, outside = _prefix(shape.cidr), _not(_meta("oifname"), shape.bridge)
+    called = [_in({"ct": {"key": "status"}}, "dnat"), _is(source, inside), _is(destination, inside)]
+    yield table.rule("post", *called, outward)
+    yield table.rule("post", *called, {"masquerade": None})
+    yield table.rule("post", _is(source, inside), _not(destination, inside), outside, outward)
+    yield table.rule("post", _is(source, inside), _not(destination, inside), outside, {"masquerade": None})
 
 
 # -- words ------------------------------------------------------------------------------------------------------------
@@ -232,6 +272,10 @@ class _Table:
 
     def map(self, name: str, elements: list[Any]) -> Json:
         return {"map": self._where | {"name": name, "type": "ipv4_addr", "map": "verdict"} | _some("elem", elements)}
+
+    def addresses(self, name: str, elements: list[Any]) -> Json:
+        """A map from address to address."""
+        return {"map": self._where | {"name": name, "type": "ipv4_addr", "map": "ipv4_addr"} | _some("elem", elements)}
 
     def chain(self, name: str, kind: str = "", hook: str = "", priority: int = 0) -> Json:
         based = {"type": kind, "hook": hook, "prio": priority, "policy": "accept"} if hook else {}

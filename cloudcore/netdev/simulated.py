@@ -15,7 +15,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
 
-from cloudcore.domain.firewall import Packet, RuleSet, compile_rules, passes
+from cloudcore.domain.firewall import Packet, RuleSet, arriving, compile_rules, passes
 from cloudcore.domain.security_groups import Group
 from cloudcore.errors import CloudError, Code
 from cloudcore.netdev.driver import NetworkShape, WantedPort
@@ -62,6 +62,14 @@ class SimulatedNetwork:
 
         return self._does("present", present)
 
+    def elastics(self) -> Deferred[dict[str, str]]:
+        async def elastics() -> dict[str, str]:
+            refused = {one.what for one in self._compiled().refused}
+            return {elastic: address for instance, (address, _, elastic) in self._world.ports.items()
+                    if elastic and not {instance, elastic} & refused}  # fmt: skip
+
+        return self._does("elastics", elastics)
+
     def dismantle(self) -> Deferred[None]:
         async def dismantle() -> None:
             self._rules, self._told = RuleSet(), ((), ())
@@ -74,10 +82,11 @@ class SimulatedNetwork:
     @property
     def leases(self) -> dict[str, str]:
         """{address: mac}"""
-        return dict(self._world.ports.values())
+        return {address: mac for address, mac, _ in self._world.ports.values()}
 
     def passes(self, packet: Packet) -> bool:
-        return self._world.prepared and passes(self._compiled(), self._shape.cidr, packet)
+        rules = self._compiled()
+        return self._world.prepared and passes(rules, self._shape.cidr, arriving(rules, packet))
 
     def vandalised(self) -> None:
         """Somebody flushed the host's tables and leases."""
@@ -99,15 +108,15 @@ class SimulatedNetwork:
             raise CloudError(Code.PROGRAM_FAILED, f"ip: {self._shape.bridge} does not exist")
         if self._told != (ports, groups):
             self._rules, self._told = None, (ports, groups)
-            self._world.become({port.instance: (port.address, port.mac) for port in ports})
+            self._world.become({port.instance: (port.address, port.mac, port.elastic or "") for port in ports})
 
 
 class _World:
-    """{instance: (address, mac)}, and in a file only what changes: `null` prepares, `[instance, address, mac]` adds,
-    `[instance]` removes. A line that a killed process tore is passed over."""
+    """{instance: (address, mac, elastic)}, and in a file only what changes: `null` prepares, `[instance, address, mac,
+    elastic]` adds, `[instance]` removes. A line that a killed process tore is passed over."""
 
     def __init__(self, path: Path | None) -> None:
-        self.prepared, self.ports = False, {}  # type: bool, dict[str, tuple[str, str]]
+        self.prepared, self.ports = False, {}  # type: bool, dict[str, tuple[str, str, str]]
         self._path = path
         for line in path.read_text().splitlines() if path is not None and path.exists() else ():
             with suppress(ValueError):
@@ -116,8 +125,8 @@ class _World:
     def _read(self, change: list[str] | None) -> None:
         if change is None:
             self.prepared = True
-        elif len(change) == 3:
-            self.ports[change[0]] = (change[1], change[2])
+        elif len(change) > 1:
+            self.ports[change[0]] = (change[1], change[2], change[3] if len(change) > 3 else "")
         else:
             self.ports.pop(change[0], None)
 
@@ -126,7 +135,7 @@ class _World:
             self.prepared = True
             self._write([None])
 
-    def become(self, ports: dict[str, tuple[str, str]]) -> None:
+    def become(self, ports: dict[str, tuple[str, str, str]]) -> None:
         gone = self.ports.keys() - ports.keys()
         come = ports.items() - self.ports.items()
         self.ports = ports

@@ -35,11 +35,23 @@ class Port:
 
 
 @dataclass(frozen=True, slots=True)
+class Elastic:
+    """Where an elastic address leads to on this host: to the port of `instance`; None: to nobody. Of one address the
+    greater revision counts, and of one revision the one that names an instance: an address is withdrawn from where it
+    was before it is granted."""
+
+    address: str
+    revision: int
+    instance: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class WantedNetwork:
-    """Ports to make or change, and the groups they need; what is not named stays as it is."""
+    """Ports to make or change, the groups they need, and elastic addresses; what is not named stays as it is."""
 
     ports: tuple[Port, ...] = ()
     groups: tuple[Group, ...] = ()
+    elastics: tuple[Elastic, ...] = ()  # since 1.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +97,8 @@ class Network(Protocol):
         """Removes lease, filter and binding; an unknown port is a success."""
 
     @call(since=(1, 0), timeout=5, errors=(Code.RESOURCE_UNKNOWN,))
-    def lookup(self, request: Address) -> Deferred[Port]: ...
+    def lookup(self, request: Address) -> Deferred[Port]:
+        """Its metadata names the elastic address that leads to it, if one does."""
 
     @call(since=(1, 0), timeout=10)
     def present(self, request: Everything) -> Deferred[Ports]: ...

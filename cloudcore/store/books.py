@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from cloudcore.store.addresses import Addresses
 from cloudcore.store.audit import Audit
+from cloudcore.store.elastic_addresses import ElasticAddresses
 from cloudcore.store.hosts import Hosts
 from cloudcore.store.images import Images
 from cloudcore.store.instances import Instances
@@ -43,6 +44,7 @@ class Books:
         self.operations = Operations(connection, self.now)
         self.hosts = Hosts(connection, self.now)
         self.addresses = Addresses(connection, self.now)
+        self.elastic = ElasticAddresses(connection, self.now)
         self.images = Images(connection, self.now)
         self.key_pairs = KeyPairs(connection, self.now)
         self.groups = SecurityGroups(connection, self.now)

@@ -330,3 +330,28 @@ addresses = sa.Table(
     moment("rests_until"),  # a freed address is not given again before this
     sa.Index("ix_addresses_free", "network", "rests_until"),
 )  # fmt: skip
+
+# -- elastic addresses -----------------------------------------------------------------------------------------------
+
+elastic_pools = sa.Table(
+    "elastic_pools", metadata,
+    text("cidr", primary_key=True),
+    number("next"),  # the address never given before, as a number
+    number("last"),
+)  # fmt: skip
+
+elastic_addresses = sa.Table(
+    "elastic_addresses", metadata,
+    text("address", primary_key=True),
+    text("pool", sa.ForeignKey("elastic_pools.cidr")),
+    text("id", nullable=True, unique=True),  # NULL while it is nobody's
+    text("project", nullable=True),
+    moment("created"),
+    moment("rests_until"),  # a released address is not given again before this, nor while a host holds it
+    number("revision"),  # grows with each change of where it leads to, and never begins anew
+    text("association", nullable=True, unique=True),
+    text("instance", nullable=True, unique=True),
+    text("holder", nullable=True, index=True),  # the one host that may lead it to a guest
+    sa.Index("ix_elastic_addresses_page", "project", "created", "id"),
+    sa.Index("ix_elastic_addresses_free", "pool", "rests_until"),
+)  # fmt: skip

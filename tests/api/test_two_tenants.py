@@ -56,13 +56,23 @@ WHERE = [  # action, parameter that names, what it names, what else the action n
       "SecurityGroupRule.1.SecurityGroupRule.CidrIpv4": "10.0.0.0/8"}),
     ("UpdateSecurityGroupRuleDescriptionsIngress", "GroupId", "group",
      {"SecurityGroupRuleDescription.1.SecurityGroupRuleId": "sgr-0fedcba9876543210"}),
+    ("DescribeAddresses", "AllocationId.1", "elastic", {}),
+    ("DescribeAddressesAttribute", "AllocationId.1", "elastic", {}),
+    ("AssociateAddress", "AllocationId", "elastic", {"InstanceId": "i-0fedcba9876543210"}),
+    ("AssociateAddress", "PublicIp", "public", {"InstanceId": "i-0fedcba9876543210"}),
+    ("DisassociateAddress", "AssociationId", "association", {}),
+    ("DisassociateAddress", "PublicIp", "public", {}),
+    ("ReleaseAddress", "AllocationId", "elastic", {}),
+    ("CreateTags", "ResourceId.1", "elastic", {"Tag.1.Key": "a"}),
     ("DescribeTags", "Filter.1.Value.1", "instance", {"Filter.1.Name": "resource-id"}),
 ]  # fmt: skip
 NEVER = {"instance": "i-0fedcba9876543210", "group": "sg-0fedcba9876543210", "rule": "sgr-0fedcba9876543210",
          "pair": "key-0fedcba9876543210", "image": "ami-0fedcba9876543210", "interface": "eni-0fedcba9876543210",
          "vpc": "vpc-0fedcba9876543210", "route table": "rtb-0fedcba9876543210",
          "internet gateway": "igw-0fedcba9876543210", "network acl": "acl-0fedcba9876543210",
-         "dhcp options": "dopt-0fedcba9876543210"}  # fmt: skip
+         "dhcp options": "dopt-0fedcba9876543210",
+         "elastic": "eipalloc-0fedcba9876543210", "association": "eipassoc-0fedcba9876543210",
+         "public": "192.0.2.1"}  # fmt: skip
 
 
 def belongings(house: Any) -> dict[str, str]:
@@ -75,14 +85,18 @@ def belongings(house: Any) -> dict[str, str]:
     house.ask("CreateTags", **{"ResourceId.1": instance, "Tag.1.Key": "a"})
     given = {kind.replace("-", " "): beside_vpc(ALICE, kind)
              for kind in ("route-table", "internet-gateway", "network-acl", "dhcp-options")}  # fmt: skip
+    elastic = house.ask("AllocateAddress")
+    allocation = elastic.text("allocationId")
+    association = house.ask("AssociateAddress", AllocationId=allocation, InstanceId=instance).text("associationId")
     return given | {"instance": instance, "group": group, "rule": rule, "pair": pair, "image": "ami-00000000000000001",
-                    "interface": interface_of(instance), "vpc": default_vpc(ALICE)}  # fmt: skip
+                    "interface": interface_of(instance), "vpc": default_vpc(ALICE), "elastic": allocation,
+                    "association": association, "public": elastic.text("publicIp")}  # fmt: skip
 
 
 def rows(house: Any) -> list[Any]:
     return [house.ask(action, **more).reply.document.partition(b"</requestId>")[2] for action, more in (
         ("DescribeInstances", {}), ("DescribeSecurityGroups", {}), ("DescribeKeyPairs", {}), ("DescribeTags", {}),
-        ("DescribeImages", {"Owner.1": "self"}))]  # fmt: skip
+        ("DescribeAddresses", {}), ("DescribeImages", {"Owner.1": "self"}))]  # fmt: skip
 
 
 @pytest.mark.parametrize(("action", "parameter", "kind", "more"), WHERE, ids=[f"{one[0]}-{one[2]}" for one in WHERE])

@@ -106,7 +106,7 @@ def test_every_ec2_code_that_we_emit_is_in_a_table() -> None:
     """But those that need a broken world, a clock or a bad signature, which have tests of their own."""
     elsewhere = {"AuthFailure", "RequestExpired", "InternalError", "Unavailable", "RequestLimitExceeded",
                  "InvalidRequest", "InsufficientInstanceCapacity", "InvalidAMIID.Unavailable",
-                 "InsufficientFreeAddressesInSubnet",
+                 "InsufficientFreeAddressesInSubnet", "InsufficientAddressCapacity",
                  "Unsupported", "InvalidManifest", "TagLimitExceeded",
                  "RulesPerSecurityGroupLimitExceeded", "SecurityGroupLimitExceeded"}  # fmt: skip
     seen = {step.get("code") for case in cases() for step in case.values[0]["step"]}

@@ -6,7 +6,7 @@ from twisted.internet.defer import CancelledError
 
 from cloudcore.conductor.failpoints import FAILPOINTS
 from cloudcore.domain.instances import Event, State
-from tests.conductor.world import World
+from tests.conductor.world import World, allocate, lead
 
 
 class Killed(CancelledError):
@@ -84,7 +84,18 @@ def replug(world):
     return instance, expected
 
 
-JOBS = (launch, launch_without_room, launch_slowly, terminate, stop, power_off, replug)
+def lead_elsewhere(world):
+    """An elastic address comes to an instance, and moves to another on the other host."""
+    instance, expected = launch(world)
+    others = [row for row in world.store.run(everything) if world.find(row).host != world.find(instance).host]
+    address = world.store.run(allocate)
+    for led_to in (*others[:1], instance):
+        world.hint(world.store.run(lead, address, led_to))
+        world.run(2)
+    return instance, expected
+
+
+JOBS = (launch, launch_without_room, launch_slowly, terminate, stop, power_off, replug, lead_elsewhere)
 
 
 @pytest.fixture
@@ -139,6 +150,7 @@ def clean(world, instance):
     assert world.state(instance) is State.TERMINATED
     assert world.used() == (0, 0, 0)
     assert [host.left for host in world.hosts] == [set(), set()]
+    assert [host.leads for host in world.hosts] == [{}, {}]
     assert world.open_operations() == 0
 
 
@@ -153,12 +165,14 @@ def test_who_dies_there_is_succeeded(worlds, failpoint):
         world.start()
         world.run(40, 0.5)
         assert world.state(instance) is expected, job.__name__
+        assert all(set(host.leads.values()) <= {instance} for host in world.hosts)
+        assert sum(len(host.leads) for host in world.hosts) == (job is lead_elsewhere)
         clean(world, instance)
 
 
 @pytest.mark.parametrize("failpoint", FAILPOINTS)
 def test_delete_wins_wherever_it_comes(worlds, failpoint):
-    for job in (launch, stop):
+    for job in (launch, stop, lead_elsewhere):
         if passes(worlds, job, failpoint):
             delete_wins(worlds(), job, failpoint)
 

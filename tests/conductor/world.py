@@ -35,6 +35,7 @@ from cloudcore.rpc.network import (
     NETWORK,
     Address,
     Applied,
+    Elastic,
     Everything,
     Port,
     Ports,
@@ -63,6 +64,7 @@ class FakeHost:
         self.guests: dict[str, GuestSummary] = {}
         self.ports: dict[str, Port] = {}
         self.released: dict[str, int] = {}
+        self.elastics: dict[str, Elastic] = {}
         self.groups: dict[str, tuple[int, tuple[str, ...]]] = {}
         self.deaf = self.stuck = self.mute = False
         self.refuses: str | None = None
@@ -143,6 +145,11 @@ class FakeHost:
         return {name for name, guest in self.guests.items() if guest.state == "running"}
 
     @property
+    def leads(self) -> dict[str, str]:
+        """{elastic address: instance}"""
+        return {address: one.instance for address, one in self.elastics.items() if one.instance in self.ports}
+
+    @property
     def left(self) -> set[str]:
         """Instances that have any trace here."""
         return {name for name, guest in self.guests.items() if guest.state != "absent"} | set(self.ports)
@@ -161,6 +168,10 @@ class FakeNetwork:
             held = (known.generation, known.revision) if known else (-1, 0)
             if (port.generation, port.revision) >= held and port.generation > host.released.get(port.instance, -1):
                 host.ports[port.instance] = port
+        for one in request.elastics:
+            held = host.elastics.get(one.address)
+            if held is None or (held.revision, held.instance is not None) <= (one.revision, one.instance is not None):
+                host.elastics[one.address] = one
         for group in request.groups:
             if group.revision >= host.groups.get(group.id, (-1, ()))[0]:
                 host.groups[group.id] = group.revision, group.members
@@ -328,3 +339,21 @@ def requested(books: Books, instance: str, event: Event) -> str | None:
     if before is after:
         return None
     return books.operations.begin(kind, instance, after.generation, PROJECT, "request-2")
+
+
+ELASTIC_POOL = "10.91.0.0/29"
+
+
+def allocate(books: Books) -> str:
+    """An elastic address of the project."""
+    return books.elastic.claim(ELASTIC_POOL, PROJECT, f"eipalloc-{int(books.now()):017x}").address
+
+
+def lead(books: Books, address: str, instance: str | None) -> str:
+    """As the api associates it (with the instance) or disassociates it (None); the operation."""
+    elastic = books.elastic.at(PROJECT, [address])[address]
+    if instance is None:
+        after = books.elastic.disassociate(elastic)
+    else:
+        after = books.elastic.associate(elastic, instance, f"eipassoc-{address}-{elastic.revision}")
+    return books.operations.begin("address", address, after.revision, PROJECT, "request-3")

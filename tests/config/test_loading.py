@@ -9,7 +9,7 @@ import pytest
 from cloudcore.config.lines import lines_of
 from cloudcore.config.loading import BadConfiguration, load, parse
 from cloudcore.config.model import Config
-from cloudcore.domain.quotas import GROUPS, INSTANCES, LIMITS, RULES, VCPUS
+from cloudcore.domain.quotas import ELASTIC, GROUPS, INSTANCES, LIMITS, RULES, VCPUS
 from cloudcore.errors import Code
 
 MISTAKES = [
@@ -98,7 +98,8 @@ def test_the_defaults_keep_their_own_rules() -> None:
 
 def test_default_quotas_are_those_of_the_domain() -> None:
     given = Config().quotas
-    assert {INSTANCES: given.instances, VCPUS: given.vcpus, GROUPS: given.security_groups, RULES: given.rules} == LIMITS
+    assert {INSTANCES: given.instances, VCPUS: given.vcpus, GROUPS: given.security_groups, RULES: given.rules,
+            ELASTIC: given.elastic_addresses} == LIMITS  # fmt: skip
 
 
 def test_lines_are_found_around_comments_quotes_and_long_texts() -> None:

@@ -37,7 +37,8 @@ class SimulatedHost:
         self._path = path
 
     def driver(self) -> SimulatedNetwork:
-        return SimulatedNetwork(NetworkShape("cct0", "cctest", "10.91.0.0/24", "10.91.0.1"), self._path)
+        shape = NetworkShape("cct0", "cctest", "10.91.0.0/24", "10.91.0.1", elastic="10.141.0.0/24")
+        return SimulatedNetwork(shape, self._path)
 
 
 async def test_what_is_ensured_is_present(host):
@@ -100,6 +101,35 @@ async def test_one_bad_port_does_not_keep_the_others_out(host):
     await driver.prepare()
     await driver.ensure((ONE, replace(TWO, mac="not a mac")), (GROUP,))
     assert await driver.present() == (ONE.instance,)
+
+
+async def test_an_elastic_address_leads_to_one_port_moves_and_goes(host):
+    driver, elastic = host.driver(), "10.141.0.5"
+    await driver.prepare()
+    await driver.ensure((replace(ONE, elastic=elastic), TWO), (GROUP,))
+    assert await driver.elastics() == {elastic: ONE.address}
+    await driver.ensure((ONE, replace(TWO, elastic=elastic)), (GROUP,))
+    assert await driver.elastics() == {elastic: TWO.address}
+    assert await host.driver().elastics() == {elastic: TWO.address}, "the host outlives who looks after it"
+    await driver.ensure((replace(ONE, elastic="10.141.0.6"), replace(TWO, elastic=elastic)), (GROUP,))
+    await driver.release(TWO.instance)
+    assert await driver.elastics() == {"10.141.0.6": ONE.address}
+    await driver.ensure((ONE,), (GROUP,))
+    assert await driver.elastics() == {}
+    await driver.ensure((replace(ONE, elastic=elastic),), (GROUP,))
+    await driver.dismantle()
+    assert await host.driver().elastics() == {}
+
+
+@pytest.mark.parametrize("wrong", ["10.91.0.6", "10.91.0.5", "nonsense", "10.141.0.5"])
+async def test_an_elastic_address_that_cannot_be_is_left_out_alone(host, wrong):
+    """Somebody's fixed one, none at all, or one that another port claims as well."""
+    driver = host.driver()
+    await driver.prepare()
+    other = "10.141.0.5" if wrong == "10.141.0.5" else "10.141.0.7"
+    await driver.ensure((replace(ONE, elastic=wrong), replace(TWO, elastic=other)), (GROUP,))
+    assert await driver.present() == (ONE.instance, TWO.instance)
+    assert await driver.elastics() == ({} if other == wrong else {other: TWO.address})
 
 
 async def test_ensuring_before_preparing_says_that_the_bridge_is_missing(host):

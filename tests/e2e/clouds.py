@@ -39,6 +39,7 @@ def environment(number: int) -> dict[str, str]:
         "CLOUDCORE_NETWORK__TABLE": f"cloudcore_t{mark}",
         "CLOUDCORE_NETWORK__CIDR": f"10.{second}.{third}.0/24",
         "CLOUDCORE_THROTTLING__ENABLED": "false",  # tests poll as fast as they can
+        "CLOUDCORE_NETWORK__ELASTIC_CIDR": f"10.{second + 50}.{third}.0/24",
     }
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CLOUDCORE_", "AWS_"))}
     return kept | own

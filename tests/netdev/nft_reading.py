@@ -12,7 +12,8 @@ NAMES = {"tcp": 6, "udp": 17, "icmp": 1, "arp": "arp", "ip": "ip", "echo-request
 
 @dataclass
 class Frame:
-    """`values` by the names of nft's keys (`iifname`, `ip saddr`, `th dport`), `ct` by key."""
+    """`values` by the names of nft's keys (`iifname`, `ip saddr`, `th dport`), `ct` by key (`state`,
+    `original ip daddr`)."""
 
     values: dict[str, Any]
     ct: dict[str, str] = field(default_factory=lambda: {"state": "new", "direction": "original", "status": ""})
@@ -83,7 +84,7 @@ class Reading:
         if kind == "meta":
             return frame.values.get(body["key"])
         if kind == "ct":
-            return frame.ct[body["key"]]
+            return frame.ct.get(f"{body['dir']} {body['key']}") if "dir" in body else frame.ct[body["key"]]
         assert kind == "payload", kind
         return frame.values.get(f"{body['protocol']} {body['field']}")
 

@@ -81,7 +81,7 @@ class PretendHost:
         self.name = name or f"cc{os.getpid()}-{number}"
         octet = octet or 91
         self.shape = NetworkShape(f"cct{number}", f"cctest{number}", f"10.{octet}.0.0/24", f"10.{octet}.0.1", 1450,
-                                  metadata_port)  # fmt: skip
+                                  metadata_port, elastic=f"10.{octet + 50}.0.0/24")  # fmt: skip
         self.guests: list[Guest] = []
         self._sockets: list[socket.socket] = []
         self.runtime = Path(f"/run/cctest-{self.name}-{number}/files")  # not below pytest's, which is closed to others

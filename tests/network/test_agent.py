@@ -20,7 +20,7 @@ from cloudcore.netdev.simulated import SimulatedNetwork
 from cloudcore.network.agent import FAILPOINTS, INTERVAL, NetworkAgent
 from cloudcore.network.books import Books, packed, unpacked
 from cloudcore.rpc.contract import client, dispatcher
-from cloudcore.rpc.network import NETWORK, Address, Everything, Port, PortSummary, ReleasedPort, WantedNetwork
+from cloudcore.rpc.network import NETWORK, Address, Elastic, Everything, Port, PortSummary, ReleasedPort, WantedNetwork
 
 SHAPE = NetworkShape("ccb0", "cctest", "10.90.0.0/24", "10.90.0.1")
 OPEN = Rule("sgr-e", "-1", -1, -1, "0.0.0.0/0", egress=True)
@@ -306,4 +306,87 @@ def test_whatever_the_order_the_release_wins(told):
 
 
 def test_a_record_of_a_later_release_is_passed_over():
-    assert unpacked({"elastic": {"address": "192.0.2.1"}}) is None
+    assert unpacked({"tunnel": {"address": "192.0.2.1"}}) is None
+
+
+def leads(host: Host) -> dict[str, str]:
+    found: list[dict[str, str]] = []
+    host.network.elastics().addCallback(found.append)
+    return found[0]
+
+
+def wanted(*elastics: Elastic, ports: tuple[Port, ...] = ()) -> WantedNetwork:
+    return WantedNetwork(ports, (WEB,) if ports else (), elastics)
+
+
+async def test_an_elastic_address_is_told_apart_by_its_revision_and_survives_a_restart(tmp_path):
+    host = Host(tmp_path)
+    agent, elastic = host.agent(), "10.91.0.5"
+    one, two = a_port(1), a_port(2)
+    await agent.ensure(wanted(Elastic(elastic, 3, one.instance), ports=(one, two)))
+    assert leads(host) == {elastic: one.address}
+    assert host.network.passes(replace(HTTP, destination=elastic)), "its group decides, and allows it"
+    assert not host.network.passes(replace(HTTP, destination=elastic, low=81))
+    await agent.ensure(wanted(Elastic(elastic, 2, two.instance)))
+    await agent.ensure(wanted(Elastic(elastic, 3)))
+    assert leads(host) == {elastic: one.address}, "late messages change nothing"
+    await agent.stopService()
+    agent = host.agent()
+    await agent.converged()
+    assert leads(host) == {elastic: one.address}
+    await agent.ensure(wanted(Elastic(elastic, 4, two.instance)))
+    assert leads(host) == {elastic: two.address}
+    await agent.release(ReleasedPort(two.instance, 1))
+    assert leads(host) == {}
+    await agent.ensure(wanted(Elastic(elastic, 5)))
+    await agent.ensure(wanted(Elastic(elastic, 4, one.instance)))
+    assert leads(host) == {}
+    host.network.vandalised()
+    await agent.ensure(wanted(Elastic(elastic, 6, one.instance)))
+    assert leads(host) == {elastic: one.address}
+    await agent.stopService()
+
+
+async def test_metadata_names_the_elastic_address_while_it_leads_there(tmp_path):
+    host = Host(tmp_path)
+    agent, port = host.agent(), a_port(1)
+    await agent.ensure(wanted(ports=(port,)))
+    assert "public-ipv4" not in (await agent.lookup(Address(port.address))).metadata["meta-data"]
+    await agent.ensure(wanted(Elastic("10.91.0.5", 1, port.instance)))
+    assert (await agent.lookup(Address(port.address))).metadata["meta-data"]["public-ipv4"] == "10.91.0.5"
+    await agent.ensure(wanted(Elastic("10.91.0.6", 1, port.instance)))
+    await agent.ensure(wanted(Elastic("10.91.0.5", 2)))
+    assert (await agent.lookup(Address(port.address))).metadata["meta-data"]["public-ipv4"] == "10.91.0.6"
+    assert leads(host) == {"10.91.0.6": port.address}
+    await agent.ensure(wanted(Elastic("10.91.0.6", 2)))
+    assert (await agent.lookup(Address(port.address))).metadata == port.metadata
+    await agent.stopService()
+
+
+ELASTICS = st.builds(Elastic, st.sampled_from(["10.91.0.5", "10.91.0.6"]), st.integers(0, 4),
+                     st.sampled_from([None, a_port(1).instance, a_port(2).instance]))  # fmt: skip
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(ELASTICS, max_size=12), st.booleans())
+def test_what_a_journal_says_of_elastic_addresses_is_what_the_books_were(records, compact):
+    books, again = Books(), Books()
+    for port in (a_port(1), a_port(2)):
+        books.apply(port)
+        again.apply(port)
+    said = []
+    for record in records:
+        if books.is_news(record):
+            said.append(record)
+            books.apply(record)
+    for line in map(packed, books.records() if compact else said):
+        again.apply(unpacked(line))
+    assert books.wanted() == again.wanted()
+    for port in books.wanted()[0]:
+        newest = {}
+        for record in said:
+            held = newest.get(record.address)
+            if held is None or (held.revision, bool(held.instance)) < (record.revision, bool(record.instance)):
+                newest[record.address] = record
+        mine = {address for address, one in newest.items() if one.instance == port.instance}
+        assert (port.elastic in mine) if mine else port.elastic is None

@@ -19,7 +19,7 @@ from cloudcore.rpc.scheduler import SCHEDULER
 CONTRACTS = (COMPUTE, NETWORK, SCHEDULER, CONDUCTOR, FACT_SINK, IMAGES)
 KNOWN: dict[str, tuple[tuple[int, int], str]] = {
     "compute": ((1, 0), "4e37cf7fb7093c60"),
-    "network": ((1, 1), "3f4fd5bf928d4cec"),
+    "network": ((1, 1), "e9b4bc5d0ad2b41b"),
     "scheduler": ((1, 0), "37dc8bb9926a5bb6"),
     "conductor": ((1, 0), "6e8486c752b58933"),
     "conductor.facts": ((1, 0), "98a96a843c5ea08d"),
