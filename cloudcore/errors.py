@@ -39,6 +39,10 @@ class Code(Enum):
     ACCESS_KEY_UNKNOWN = "access-key-unknown"
     ACCESS_KEY_DUPLICATE = "access-key-duplicate"
     ROLE_UNKNOWN = "role-unknown"
+    ROLE_DUPLICATE = "role-duplicate"
+    POLICY_UNKNOWN = "policy-unknown"
+    POLICY_MALFORMED = "policy-malformed"
+    IDENTITY_QUOTA = "identity-quota"
     IN_USE = "in-use"
     # instances
     INSTANCE_MALFORMED = "instance-malformed"

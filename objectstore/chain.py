@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from cloudcore.auth.model import AuthManager
+from cloudcore.auth.sessions import check_session
 from cloudcore.domain.callers import Caller
 from cloudcore.signing.heads import Head
 from cloudcore.signing.sigv4 import BadSignature, Expected, Kind, read_claim, verify
@@ -79,6 +80,8 @@ class Chain:
             credential = await self._auth.credential(claim.access_key)
             secret = credential.secret.reveal() if credential else None
             verify(claim, head, secret, Expected(self._seconds(), self._doors.regions, "s3"), announced)
+            if credential is not None:
+                check_session(credential, claim.token, self._seconds())
         except BadSignature as bad:
             raise refusal_of(bad) from None
         if credential is None or secret is None:  # verify has raised; this keeps it so should it ever not

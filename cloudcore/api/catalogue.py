@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from cloudcore.api import (
+    access_keys,
     address_actions,
     attribute_changes,
     attributes,
@@ -21,8 +22,10 @@ from cloudcore.api import (
     metadata_options,
     monitoring,
     places,
+    role_actions,
     rule_changes,
     tagging,
+    temporary_keys,
 )
 from cloudcore.api.registry import Action
 
@@ -46,6 +49,6 @@ ACTIONS: Mapping[str, Mapping[str, Action]] = {
         **interfaces.ACTIONS,
         **empties.ACTIONS,
     },
-    "sts": identity.STS,
-    "iam": identity.IAM,
+    "sts": {**identity.STS, **temporary_keys.ACTIONS},
+    "iam": {**identity.IAM, **access_keys.ACTIONS, **role_actions.ACTIONS},
 }

@@ -1,14 +1,18 @@
-"""STS and IAM, as far as clients ask them who they are."""
+"""STS and IAM, as far as clients ask them who they and others are."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from cloudcore.api.calls import Call
 from cloudcore.api.registry import Action, Ignored, Nothing
+from cloudcore.auth.model import User
+from cloudcore.domain.policy import permits
 from cloudcore.errors import CloudError, Code
+
+MOST = 100  # of one page
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,19 +20,55 @@ class GetUser:
     UserName: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """In order of name; a Marker is the name after which to go on, so that it survives whatever comes and goes."""
+
+    PathPrefix: str = "/"
+    Marker: str = ""
+    MaxItems: int = MOST
+
+    @property
+    def count(self) -> int:
+        return min(self.MaxItems, MOST)
+
+
 async def get_caller_identity(call: Call, asked: Nothing) -> Mapping[str, Any] | None:
-    return {"UserId": call.caller.user_id, "Account": call.project, "Arn": call.caller.arn}
+    return {"UserId": call.caller.unique_id, "Account": call.project, "Arn": call.caller.arn}
 
 
 async def get_user(call: Call, asked: GetUser) -> Mapping[str, Any] | None:
-    """The caller only. The user's first key tells since when there is such a user: no other record does."""
+    """Others are shown to those who may list them; to the rest they are not there."""
     caller = call.caller
-    if asked.UserName not in (None, caller.user_name):
+    if asked.UserName in (None, caller.user_name):
+        return {"User": await _shown(call, User(caller.user_id, caller.user_name))}
+    users = await call.cloud.auth.users() if permits(caller, "iam:ListUsers") else []
+    found = [user for user in users if user.name == asked.UserName]
+    if not found:
         raise CloudError(Code.USER_UNKNOWN, f"The user with name {asked.UserName} cannot be found.")
-    keys = await call.cloud.auth.access_keys(caller.user_name)
-    created = min((key.created for key in keys), default=0.0)
-    return {"User": {"Path": "/", "UserName": caller.user_name, "UserId": caller.user_id, "Arn": caller.arn,
-                     "CreateDate": created}}  # fmt: skip
+    return {"User": await _shown(call, found[0])}
+
+
+async def _shown(call: Call, user: User) -> dict[str, Any]:
+    """The user's first key tells since when there is such a user: no other record does."""
+    keys = await call.cloud.auth.access_keys(user.name)
+    return {"Path": "/", "UserName": user.name, "UserId": user.id,
+            "Arn": f"arn:aws:iam::{call.project}:user/{user.name}",
+            "CreateDate": min((key.created for key in keys), default=0.0)}  # fmt: skip
+
+
+async def list_users(call: Call, asked: Listing) -> Mapping[str, Any] | None:
+    """Users are the whole cloud's and not an account's: only who is admin or operator everywhere may list them."""
+    every = await call.cloud.auth.users() if asked.PathPrefix == "/" else []
+    rest = [user for user in every if user.name > asked.Marker]
+    page = rest[: asked.count]
+    shown = [await _shown(call, user) for user in page]
+    return {"Users": shown, **more(rest, asked.count, [user.name for user in page])}
+
+
+def more(rest: Sequence[Any], count: int, names: Sequence[str]) -> dict[str, Any]:
+    """Whether the list goes on after these names, and where."""
+    return {"IsTruncated": True, "Marker": names[-1]} if len(rest) > count else {"IsTruncated": False}
 
 
 async def list_account_aliases(call: Call, asked: Nothing) -> Mapping[str, Any] | None:
@@ -36,16 +76,11 @@ async def list_account_aliases(call: Call, asked: Nothing) -> Mapping[str, Any] 
     return {"AccountAliases": [], "IsTruncated": False}
 
 
-async def list_roles(call: Call, asked: Nothing) -> Mapping[str, Any] | None:
-    """Roles that one could assume: there are none."""
-    return {"Roles": [], "IsTruncated": False}
-
-
 PAGED = {"MaxItems": Ignored("there is never more than one page"), "Marker": Ignored("the same")}
 
 STS = {"GetCallerIdentity": Action(get_caller_identity, Nothing)}
 IAM = {
     "GetUser": Action(get_user, GetUser),
+    "ListUsers": Action(list_users, Listing),
     "ListAccountAliases": Action(list_account_aliases, Nothing, PAGED),
-    "ListRoles": Action(list_roles, Nothing, {**PAGED, "PathPrefix": Ignored("there are no roles on any path")}),
 }

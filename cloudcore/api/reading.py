@@ -12,11 +12,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from cloudcore.api.calls import Cloud
+from cloudcore.auth.sessions import check_session
 from cloudcore.domain.callers import Caller
 from cloudcore.errors import CloudError, Code
 from cloudcore.signing import sigv2
 from cloudcore.signing.heads import DuplicateHeader, Head, body_hash, query_pairs, text
-from cloudcore.signing.sigv4 import QUERY, BadSignature, Claim, Expected, Kind, read_claim, verify
+from cloudcore.signing.sigv4 import QUERY, TOKEN, BadSignature, Claim, Expected, Kind, read_claim, verify
 
 BODY = 1 << 20  # bytes
 PARAMETERS = 1000
@@ -43,6 +44,12 @@ class Reading:
     action: str | None
     version: str | None
     pairs: tuple[tuple[str, str], ...]  # without Action, Version and the signature's own
+
+    @property
+    def private(self) -> bool:
+        """Whether signed by header in Version 4 and sent by POST: neither a URL that others hold nor an old signature
+        may be traded for a credential (S09)."""
+        return self.head.method == "POST" and isinstance(self.claim, Claim) and not self.claim.presigned
 
 
 def read(method: bytes, target: bytes, headers: Collection[tuple[bytes, Sequence[bytes]]], body: bytes,
@@ -87,7 +94,7 @@ def _names_of(claim: Claim | sigv2.QueryClaim | None) -> Sequence[str]:
     """Parameters that belong to the signature and not to the action."""
     if isinstance(claim, sigv2.QueryClaim):
         return sigv2.NAMES
-    return QUERY if claim is not None and claim.presigned else ()
+    return (*QUERY, TOKEN) if claim is not None and claim.presigned else ()
 
 
 def _check_sizes(pairs: list[tuple[str, str]]) -> None:
@@ -118,6 +125,8 @@ async def authenticate(cloud: Cloud, reading: Reading) -> Caller:
         else:
             verify(claim, reading.head, secret, Expected(cloud.clock.seconds(), regions, reading.service),
                    body_hash(reading.body))  # fmt: skip
+        if credential is not None:
+            check_session(credential, claim.token if isinstance(claim, Claim) else None, cloud.clock.seconds())
     except BadSignature as refused:
         if refused.kind in (Kind.SKEWED, Kind.EXPIRED):
             raise CloudError(Code.REQUEST_EXPIRED, LATE) from None

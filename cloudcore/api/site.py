@@ -19,7 +19,7 @@ from cloudcore.api.catalogue import ACTIONS
 from cloudcore.api.reading import VERSION, Reading, authenticate, read
 from cloudcore.api.wire import Operation, Wire
 from cloudcore.domain.callers import Caller
-from cloudcore.domain.policy import permits
+from cloudcore.domain.policy import MINTING, permits
 from cloudcore.errors import CloudError, Code
 
 XML = b"text/xml;charset=UTF-8"
@@ -67,7 +67,7 @@ class Api:
         service = reading.service
         caller = await authenticate(self._cloud, reading)
         operation = self._operation(reading)
-        _authorise(caller, f"{service}:{operation.name}")
+        _authorise(caller, f"{service}:{operation.name}", reading.private)
         action = ACTIONS[service].get(operation.name)
         if self._cloud.throttle is not None and action is not None:
             self._cloud.throttle.admit(caller.project_id, service, operation.name)
@@ -95,8 +95,8 @@ class Api:
         return found
 
 
-def _authorise(caller: Caller, action: str) -> None:
-    if not permits(caller, action):
+def _authorise(caller: Caller, action: str, private: bool) -> None:
+    if not permits(caller, action) or (action in MINTING and not private):
         raise CloudError(Code.NOT_AUTHORISED, f"You are not authorized to perform this operation: {action}")
 
 

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from cloudcore.auth.model import AccessKey, AuthManager, Credential, Project, RoleGrant, User
+from cloudcore.auth.model import AccessKey, AuthManager, Credential, Derivation, Project, RoleGrant, TemporaryKey, User
 
 T = TypeVar("T")
 LONGEST = 5.0  # seconds, prescribed
@@ -58,17 +58,16 @@ class CachedAuthManager:
         while len(self._kept) > self._most:
             self._kept.popitem(last=False)
 
-    def forget(self) -> None:
-        """For whoever hears of a change made elsewhere."""
+    def _forget(self) -> None:
         self._changes += 1
         self._kept.clear()
 
     def _changing(self, change: Deferred[T]) -> Deferred[T]:
         """Forgets before, for answers of the old world, and after, for answers read just before the change."""
-        self.forget()
+        self._forget()
 
         def after(result: T) -> T:
-            self.forget()
+            self._forget()
             return result
 
         return change.addBoth(after)
@@ -112,3 +111,7 @@ class CachedAuthManager:
 
     def delete_access_key(self, access_key: str) -> Deferred[None]:
         return self._changing(self._inner.delete_access_key(access_key))
+
+    def create_temporary_key(self, wanted: Derivation) -> Deferred[TemporaryKey]:
+        """Changes what nobody else may: nothing is forgotten."""
+        return self._inner.create_temporary_key(wanted)

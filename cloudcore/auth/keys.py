@@ -15,6 +15,19 @@ def new_access_key(random: RandomBytes) -> str:
     return "CCIA" + base64.b32encode(random(10)).decode()
 
 
+def new_temporary_key(random: RandomBytes) -> str:
+    return "CCIT" + base64.b32encode(random(10)).decode()
+
+
+def new_token(random: RandomBytes) -> str:
+    """96 letters and digits, 571 bits: shorter than any header limit, and nothing can be read from it."""
+    return digits(int.from_bytes(random(80)), BASE62, 96)
+
+
+def new_role_id(random: RandomBytes) -> str:
+    return "AROA" + digits(int.from_bytes(random(16)), LETTERS_AND_DIGITS, 17)
+
+
 def new_secret(random: RandomBytes) -> str:
     """40 letters and digits, 238 bits: no sign that a shell, a URL or an INI file reads as more than itself."""
     return digits(int.from_bytes(random(32)), BASE62, 40)

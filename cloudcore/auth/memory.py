@@ -8,8 +8,9 @@ from twisted.internet.defer import Deferred, execute
 from twisted.internet.interfaces import IReactorTime
 
 from cloudcore.auth import rules
-from cloudcore.auth.keys import new_access_key, new_project_id, new_secret, new_user_id
-from cloudcore.auth.model import AccessKey, Credential, Project, RoleGrant, Secret, User
+from cloudcore.auth.keys import new_access_key, new_project_id, new_secret, new_temporary_key, new_token, new_user_id
+from cloudcore.auth.model import AccessKey, Credential, Derivation, Project, RoleGrant, Secret, TemporaryKey, User
+from cloudcore.auth.sessions import token_hash
 from cloudcore.domain.callers import Caller
 from cloudcore.domain.ids import RandomBytes
 
@@ -21,11 +22,20 @@ class MemoryAuthManager:
         self._users: dict[str, User] = {}
         self._keys: dict[str, AccessKey] = {}
         self._grants: set[RoleGrant] = set()
+        self._derived: dict[str, tuple[Derivation, TemporaryKey]] = {}
 
     def credential(self, access_key: str) -> Deferred[Credential | None]:
         return execute(lambda: self._credential(access_key))
 
     def _credential(self, access_key: str) -> Credential | None:
+        if access_key in self._derived:
+            wanted, made = self._derived[access_key]
+            parent = self._credential(wanted.parent)
+            if parent is None:
+                return None
+            caller = replace(parent.caller, access_key=access_key, boundary=wanted.boundary,
+                             role_id=wanted.role_id or "", assumed=wanted.assumed)  # fmt: skip
+            return Credential(made.secret, caller, token_hash(made.token.reveal()), made.expires)
         key = self._keys.get(access_key)
         if key is None or not key.enabled:
             return None
@@ -88,6 +98,7 @@ class MemoryAuthManager:
             gone = self._user(name)
             del self._users[name]
             self._keys = {key.id: key for key in self._keys.values() if key.user_id != gone.id}
+            self._orphaned()
             self._grants = {grant for grant in self._grants if grant.user_id != gone.id}
 
         return execute(work)
@@ -132,8 +143,28 @@ class MemoryAuthManager:
         def work() -> None:
             if self._keys.pop(access_key, None) is None:
                 raise rules.key_unknown(access_key)
+            self._orphaned()
 
         return execute(work)
+
+    def create_temporary_key(self, wanted: Derivation) -> Deferred[TemporaryKey]:
+        def work() -> TemporaryKey:
+            now = self._clock.seconds()
+            if wanted.parent not in self._keys:
+                raise rules.key_unknown(wanted.parent)
+            self._derived = {id: one for id, one in self._derived.items() if one[1].expires > now}
+            if sum(one.parent == wanted.parent for one, _ in self._derived.values()) >= rules.MOST_DERIVED:
+                raise rules.too_many_derived(wanted.parent)
+            made = TemporaryKey(new_temporary_key(self._random), Secret(new_secret(self._random)),
+                                Secret(new_token(self._random)), now + wanted.seconds)  # fmt: skip
+            self._derived[made.id] = wanted, made
+            return made
+
+        return execute(work)
+
+    def _orphaned(self) -> None:
+        """Temporary keys go with their parent, even should there be one of its name again."""
+        self._derived = {id: one for id, one in self._derived.items() if one[0].parent in self._keys}
 
     def _user(self, name: str) -> User:
         if name not in self._users:

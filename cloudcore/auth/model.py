@@ -69,18 +69,44 @@ class RoleGrant:
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What a verifier needs: the secret to recompute the signature with, and who it then is."""
+    """What a verifier needs: the secret to recompute the signature with, and who it then is. A temporary key's has the
+    SHA-256 of its session token (hexadecimal) and its end: sessions.py judges both once the signature is right."""
 
     secret: Secret
     caller: Caller
+    token_hash: str | None = None
+    expires: float | None = None  # seconds since the epoch
+
+
+@dataclass(frozen=True, slots=True)
+class Derivation:
+    """What a temporary key is derived from. It never changes afterwards, and dies with its parent, an access key. One
+    for an assumed role names it, and the role's revision: the key dies with that too."""
+
+    parent: str
+    seconds: int
+    boundary: frozenset[str]  # action patterns: at most these of what the owner may at the moment of use
+    role_id: str | None = None
+    role_revision: int = 0
+    assumed: str = ""  # ROLE/SESSION
+
+
+@dataclass(frozen=True, slots=True)
+class TemporaryKey:
+    id: str  # CCIT and 16 of A-Z2-7
+    secret: Secret
+    token: Secret  # X-Amz-Security-Token of every request
+    expires: float  # seconds since the epoch
 
 
 class AuthManager(Protocol):
     """Errors are CloudErrors: USER_UNKNOWN, USER_DUPLICATE, PROJECT_UNKNOWN, PROJECT_DUPLICATE, ACCESS_KEY_UNKNOWN,
-    ACCESS_KEY_DUPLICATE, ROLE_UNKNOWN. Names are unique; every method takes names where a person would type one."""
+    ACCESS_KEY_DUPLICATE, IDENTITY_QUOTA, ROLE_UNKNOWN. Names are unique; every method takes names where a person would
+    type one."""
 
     def credential(self, access_key: str) -> Deferred[Credential | None]:
-        """None when the key is unknown or disabled, or its user or project is: all look alike (fails closed)."""
+        """None when the key is unknown or disabled, or its user or project is: all look alike (fails closed). A
+        temporary key's roles are its owner's now, and its caller has the boundary."""
 
     def create_project(self, name: str, project_id: str | None = None) -> Deferred[Project]: ...
 
@@ -110,3 +136,7 @@ class AuthManager(Protocol):
     def access_keys(self, user: str) -> Deferred[list[AccessKey]]: ...
 
     def delete_access_key(self, access_key: str) -> Deferred[None]: ...
+
+    def create_temporary_key(self, wanted: Derivation) -> Deferred[TemporaryKey]:
+        """A temporary key is no parent: ACCESS_KEY_UNKNOWN. Its secret and token are told this once. At most 500 of one
+        parent are alive. The memory backend knows no roles and keeps what it is told of them."""

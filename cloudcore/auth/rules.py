@@ -12,6 +12,8 @@ EMAIL = re.compile(r"[^\s@]{1,64}@[^\s@]{1,255}")
 PROJECT_ID = re.compile(r"[0-9]{12}")
 ACCESS_KEY = re.compile(r"[A-Za-z0-9_]{4,128}")
 SECRET = re.compile(r"[!-~]{8,128}")
+TEMPORARY = "CCIT"  # how temporary keys begin, and no other
+MOST_DERIVED = 500  # temporary keys of one parent that are alive
 EVERYWHERE = ""  # as a project id in storage: a global grant
 
 # The accounts that the first start makes and that daemons know by name.
@@ -43,6 +45,9 @@ def check_key(access_key: str, secret: str) -> None:
     """The text of a refusal never holds the secret."""
     if not ACCESS_KEY.fullmatch(access_key):
         raise CloudError(Code.BAD_VALUE, f"The access key '{access_key}' must be 4 to 128 letters, digits or _")
+    if access_key.startswith(TEMPORARY):
+        raise CloudError(Code.BAD_VALUE, f"The access key '{access_key}' begins with {TEMPORARY}, as only temporary "
+                                         f"keys do")
     if not SECRET.fullmatch(secret):
         raise CloudError(Code.BAD_VALUE, "A secret key must be 8 to 128 printable ASCII characters without blanks")
 
@@ -78,3 +83,12 @@ def key_unknown(access_key: str) -> CloudError:
 
 def key_duplicate(access_key: str) -> CloudError:
     return CloudError(Code.ACCESS_KEY_DUPLICATE, f"The access key '{access_key}' exists already")
+
+
+def too_many_derived(access_key: str) -> CloudError:
+    text = f"The access key '{access_key}' has {MOST_DERIVED} temporary keys: wait until some expire"
+    return CloudError(Code.IDENTITY_QUOTA, text)
+
+
+def role_gone(name: str) -> CloudError:
+    return CloudError(Code.ROLE_UNKNOWN, f"The role '{name}' does not exist any more")

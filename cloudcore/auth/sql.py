@@ -1,4 +1,4 @@
-"""The Auth Manager in SQL: tables projects, users, grants and access_keys of store/schema.py.
+"""The Auth Manager in SQL: tables projects, users, grants, access_keys and temporary_keys of store/schema.py.
 
 `credential` is asked for every request that no cache answers, so it is one statement by primary key: key, user, project
 and roles are read together, which is also what makes a revocation whole (S11). The secret is unsealed after the
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -16,14 +17,15 @@ from sqlalchemy.dialects import postgresql, sqlite
 from twisted.internet.defer import Deferred
 
 from cloudcore.auth import rules
-from cloudcore.auth.keys import new_access_key, new_project_id, new_secret, new_user_id
-from cloudcore.auth.model import AccessKey, Credential, Project, RoleGrant, Secret, User
+from cloudcore.auth.keys import new_access_key, new_project_id, new_secret, new_temporary_key, new_token, new_user_id
+from cloudcore.auth.model import AccessKey, Credential, Derivation, Project, RoleGrant, Secret, TemporaryKey, User
 from cloudcore.auth.seal import Sealer
+from cloudcore.auth.sessions import token_hash
 from cloudcore.domain.callers import Caller
 from cloudcore.domain.ids import RandomBytes
 from cloudcore.errors import CloudError
 from cloudcore.store.database import Store
-from cloudcore.store.schema import access_keys, grants, projects, users
+from cloudcore.store.schema import access_keys, grants, projects, roles, temporary_keys, users
 
 INSERT_IGNORE: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 T = TypeVar("T")
@@ -38,11 +40,14 @@ class SqlAuthManager:
         return Deferred.fromCoroutine(self._credential(access_key))
 
     async def _credential(self, access_key: str) -> Credential | None:
+        if access_key.startswith(rules.TEMPORARY):
+            derived = await self._database.look(lambda books: books.over(TemporaryKeys).credential(access_key))
+            return derived and replace(derived, secret=self._unsealed(access_key, derived.secret))
         found = await self._database.look(lambda books: books.over(Accounts).credential(access_key))
         if found is None:
             return None
         sealed, caller = found
-        return Credential(Secret(self._sealer.unseal(access_key, sealed)), caller)
+        return Credential(self._unsealed(access_key, Secret(sealed)), caller)
 
     def create_project(self, name: str, project_id: str | None = None) -> Deferred[Project]:
         made = Project(project_id or new_project_id(self._random), name)
@@ -95,12 +100,20 @@ class SqlAuthManager:
     def delete_access_key(self, access_key: str) -> Deferred[None]:
         return self._transact(lambda accounts: accounts.remove_key(access_key))
 
+    def create_temporary_key(self, wanted: Derivation) -> Deferred[TemporaryKey]:
+        id, plain, token = new_temporary_key(self._random), new_secret(self._random), new_token(self._random)
+        row = {"id": id, "secret": self._sealer.seal(id, plain), "token_hash": token_hash(token)}
+        kept = self._database.transact(lambda books: books.over(TemporaryKeys).add(wanted, row))
+        return kept.addCallback(lambda expires: TemporaryKey(id, Secret(plain), Secret(token), expires))
+
     def _transact(self, work: Callable[[Accounts], T]) -> Deferred[T]:
         return self._database.transact(lambda books: work(books.over(Accounts)))
 
     def _opened(self, key: AccessKey) -> AccessKey:
-        return AccessKey(key.id, Secret(self._sealer.unseal(key.id, key.secret.reveal())), key.user_id, key.project_id,
-                         key.enabled, key.created)
+        return replace(key, secret=self._unsealed(key.id, key.secret))
+
+    def _unsealed(self, access_key: str, sealed: Secret) -> Secret:
+        return Secret(self._sealer.unseal(access_key, sealed.reveal()))
 
 
 class Accounts:
@@ -216,3 +229,44 @@ class Accounts:
             self._connection.execute(sa.insert(table).values(row))
         except sa.exc.IntegrityError:
             raise refusal from None
+
+
+class TemporaryKeys:
+    """The table of temporary keys over one connection. Secrets in and out are sealed."""
+
+    def __init__(self, connection: sa.Connection, now: Callable[[], float]) -> None:
+        self._connection, self._now = connection, now
+
+    def credential(self, access_key: str) -> Credential | None:
+        """None unless the parent key lives, its user and project are enabled, and the assumed role is as it was."""
+        as_it_was = sa.or_(temporary_keys.c.role_id.is_(None), temporary_keys.c.role_revision == roles.c.revision)
+        row = self._connection.execute(
+            sa.select(temporary_keys)
+            .select_from(temporary_keys.outerjoin(roles, roles.c.id == temporary_keys.c.role_id))
+            .where(temporary_keys.c.id == access_key, as_it_was)
+        ).one_or_none()
+        owner = Accounts(self._connection, self._now).credential(row.parent) if row else None
+        if row is None or owner is None:
+            return None
+        caller = replace(owner[1], access_key=access_key, boundary=frozenset(row.boundary.split()),
+                         role_id=row.role_id or "", assumed=row.assumed)  # fmt: skip
+        return Credential(Secret(row.secret), caller, row.token_hash, row.expires)
+
+    def add(self, wanted: Derivation, row: dict[str, str]) -> float:
+        """When it expires. Expired ones of the same parent go: nobody else counts them."""
+        now = self._now()
+        mine = temporary_keys.c.parent == wanted.parent
+        self._connection.execute(sa.delete(temporary_keys).where(mine, temporary_keys.c.expires <= now))
+        alive = self._connection.scalar(sa.select(sa.func.count()).select_from(temporary_keys).where(mine)) or 0
+        if alive >= rules.MOST_DERIVED:
+            raise rules.too_many_derived(wanted.parent)
+        if self._connection.scalar(sa.select(access_keys.c.id).where(access_keys.c.id == wanted.parent)) is None:
+            raise rules.key_unknown(wanted.parent)
+        values = {**row, "parent": wanted.parent, "role_id": wanted.role_id, "role_revision": wanted.role_revision,
+                  "assumed": wanted.assumed, "boundary": " ".join(sorted(wanted.boundary)),
+                  "expires": now + wanted.seconds}  # fmt: skip
+        try:
+            self._connection.execute(sa.insert(temporary_keys).values(values))
+        except sa.exc.IntegrityError:
+            raise rules.role_gone(wanted.assumed.partition("/")[0]) from None
+        return now + wanted.seconds

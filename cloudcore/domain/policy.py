@@ -14,8 +14,10 @@ from cloudcore.domain.callers import Caller
 POLICY: tuple[tuple[str, tuple[str, ...]], ...] = (
     # role        actions
     ("admin", ("*",)),
-    ("operator", ("ec2:*", "s3:*", "sts:*", "iam:Get*", "iam:List*")),
-    ("user", ("ec2:*", "s3:*", "sts:*", "iam:GetUser", "iam:ListAccountAliases", "iam:ListRoles")),
+    ("operator", ("ec2:*", "s3:*", "sts:*", "iam:Get*", "iam:List*", "iam:CreateAccessKey", "iam:DeleteAccessKey")),
+    ("user", ("ec2:*", "s3:*", "sts:*", "iam:GetUser", "iam:ListAccountAliases", "iam:ListRoles", "iam:GetRole",
+              "iam:GetRolePolicy", "iam:ListRolePolicies", "iam:ListAttachedRolePolicies", "iam:ListAccessKeys",
+              "iam:CreateAccessKey", "iam:DeleteAccessKey")),
     ("auditor", ("ec2:Describe*", "ec2:GetConsoleOutput", "s3:Get*", "s3:List*", "sts:GetCallerIdentity",
                  "iam:GetUser")),
     # the image worker's and the hosts' account: images of every project, and nothing else
@@ -25,11 +27,35 @@ POLICY: tuple[tuple[str, tuple[str, ...]], ...] = (
 ROLES = tuple(role for role, _ in POLICY)
 
 
-ACROSS_PROJECTS = frozenset({"objectstore:AnyProject"})  # a role held in one project is none in another
+# a role held in one project is none in another
+ACROSS_PROJECTS = frozenset({"objectstore:AnyProject", "iam:ListUsers"})
+# What answers with a secret that is worth rights: by POST and a signed header only. A temporary key may none of it, nor
+# change anything in IAM.
+MINTING = frozenset({"sts:GetSessionToken", "sts:AssumeRole", "iam:CreateAccessKey"})
+ALWAYS = "sts:GetCallerIdentity"  # what every boundary holds: to learn who one is
 
 
 def permits(caller: Caller, action: str) -> bool:
+    """A boundary only takes away: what the owner may not do now, the temporary key may not either."""
+    if caller.boundary is not None and not (_harmless(action) and within(caller.boundary, action)):
+        return False
     return role_permits(caller.everywhere if action in ACROSS_PROJECTS else caller.roles, action)
+
+
+def _harmless(action: str) -> bool:
+    if action.startswith("sts:"):
+        return action == ALWAYS
+    return not action.startswith("iam:") or action.startswith(("iam:Get", "iam:List"))
+
+
+@lru_cache(maxsize=4096)
+def within(boundary: frozenset[str], action: str) -> bool:
+    return action == ALWAYS or any(fnmatchcase(action, pattern) for pattern in boundary)
+
+
+def patterns_of(roles: frozenset[str]) -> frozenset[str]:
+    """The boundary of a key that may what these roles may, and not what they come to mean to others later."""
+    return frozenset(pattern for role, patterns in POLICY if role in roles for pattern in patterns)
 
 
 @lru_cache(maxsize=4096)

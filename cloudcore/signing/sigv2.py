@@ -50,7 +50,7 @@ def read_claim(pairs: Pairs) -> QueryClaim | None:
     if any(sum(name == other for other, _ in pairs) > 1 for name in NAMES):
         raise BadSignature(Kind.MALFORMED, "A parameter of the signature is given more than once")
     if "SecurityToken" in named:
-        raise BadSignature(Kind.SESSION, "The provided token is not valid: session tokens are not issued here")
+        raise BadSignature(Kind.SESSION, "Session tokens are not accepted with Signature Version 2")
     if (named.get("SignatureMethod"), named.get("SignatureVersion")) != (METHOD, VERSION):
         raise BadSignature(Kind.UNSUPPORTED, f"SignatureMethod must be {METHOD} and SignatureVersion {VERSION}")
     if not ACCESS_KEY.fullmatch(named["AWSAccessKeyId"]):

@@ -18,7 +18,7 @@ import re
 import secrets
 from calendar import timegm
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from enum import Enum
 from time import gmtime, strftime, strptime
@@ -33,6 +33,7 @@ SCOPE_WORD = re.compile(r"[A-Za-z0-9-]{0,64}")  # a region may be empty: some cl
 SIGNATURE = re.compile(r"[0-9a-f]{64}")
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 MOMENT = re.compile(r"[0-9]{8}T[0-9]{6}Z")
+TOKEN = "X-Amz-Security-Token"  # noqa: S105  # in a presigned URL; a header of this name otherwise
 FIELDS = frozenset({"Credential", "SignedHeaders", "Signature"})
 QUERY = ("X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires", "X-Amz-SignedHeaders", "X-Amz-Signature")
 
@@ -42,7 +43,7 @@ class Kind(Enum):
 
     MALFORMED = "malformed"  # cannot be read
     UNSUPPORTED = "unsupported"  # another algorithm, such as Signature Version 2
-    SESSION = "session"  # a session token: we issue none
+    SESSION = "session"  # a session token that is not this key's, or none where one is needed
     SCOPE = "scope"  # for another region or service, or another day than its date
     UNSIGNED = "unsigned"  # a header that must be signed is not
     SKEWED = "skewed"  # the date is more than 15 minutes off
@@ -73,6 +74,7 @@ class Claim:
     signed: tuple[str, ...]  # lower-case header names
     signature: str  # 64 hex digits
     expires: int | None  # seconds; None: signed by header, not presigned
+    token: str | None = None  # of a temporary key; signed, but nothing here knows whether it is right
 
     @property
     def presigned(self) -> bool:
@@ -98,7 +100,7 @@ class Expected:
 def read_claim(head: Head) -> Claim | None:
     """The claim in the Authorization header or the query; None for a request without credentials.
 
-    Raises BadSignature: MALFORMED, UNSUPPORTED, SESSION.
+    Raises BadSignature: MALFORMED, UNSUPPORTED.
     """
     pairs = head.parameters()
     query = dict(pairs)
@@ -109,14 +111,17 @@ def read_claim(head: Head) -> Claim | None:
         raise BadSignature(Kind.MALFORMED, "The Authorization header and X-Amz-Signature exclude each other")
     if not in_header and not in_query:
         return None
-    if "x-amz-security-token" in head.headers or any(name.lower() == "x-amz-security-token" for name in query):
-        raise BadSignature(Kind.SESSION, "The provided token is not valid: session tokens are not issued here")
+    tokens = [name for name, _ in pairs if name.lower() == TOKEN.lower()]
+    if tokens and (in_header or tokens != [TOKEN] or TOKEN.lower() in head.headers):
+        raise BadSignature(Kind.MALFORMED, f"{TOKEN} stands once: in the header, or in the query of a presigned URL")
     if in_header:
-        return _from_header(head)
+        return replace(_from_header(head), token=head.headers.get(TOKEN.lower()))
+    if TOKEN.lower() in head.headers:
+        raise BadSignature(Kind.MALFORMED, f"The {TOKEN} of a presigned URL stands in its query")
     for name in QUERY:
         if sum(name == other for other, _ in pairs) != 1:
             raise BadSignature(Kind.MALFORMED, f"The query parameter {name} must be given once")
-    return _from_query(query)
+    return replace(_from_query(query), token=query.get(TOKEN))
 
 
 def _from_header(head: Head) -> Claim:

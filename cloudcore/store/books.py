@@ -22,6 +22,7 @@ from cloudcore.store.memberships import Memberships
 from cloudcore.store.operations import Operations
 from cloudcore.store.quotas import Quotas
 from cloudcore.store.requests import Requests
+from cloudcore.store.roles import Roles
 from cloudcore.store.security_groups import SecurityGroups
 from cloudcore.store.tags import Tags
 
@@ -51,6 +52,7 @@ class Books:
         self.tags = Tags(connection, self.now)
         self.quotas = Quotas(connection, self.now)
         self.requests = Requests(connection, self.now)
+        self.roles = Roles(connection, self.now)
         self.audit = Audit(connection, self.now)
 
     def now(self) -> float:

@@ -60,6 +60,39 @@ access_keys = sa.Table(
     moment("created"),
 )  # fmt: skip
 
+roles = sa.Table(
+    "roles", metadata,
+    text("id", primary_key=True),
+    text("project"),
+    text("name"),
+    text("description"),
+    text("trust"),  # JSON, as given
+    number("longest"),  # seconds that a session may last
+    number("revision"),  # grows with each change of policies; sessions of an older one are over
+    moment("created"),
+    sa.UniqueConstraint("project", "name"),
+)  # fmt: skip
+
+role_policies = sa.Table(
+    "role_policies", metadata,
+    text("role_id", sa.ForeignKey("roles.id", ondelete="CASCADE"), primary_key=True),
+    text("name", primary_key=True),
+    text("document"),  # JSON, as given
+)  # fmt: skip
+
+temporary_keys = sa.Table(
+    "temporary_keys", metadata,
+    text("id", primary_key=True),
+    text("secret"),
+    text("token_hash"),  # SHA-256 of the session token, hexadecimal
+    text("parent", sa.ForeignKey("access_keys.id", ondelete="CASCADE"), index=True),
+    text("role_id", sa.ForeignKey("roles.id", ondelete="CASCADE"), nullable=True, index=True),
+    number("role_revision"),
+    text("assumed"),  # ROLE/SESSION, or nothing
+    text("boundary"),  # action patterns with blanks between
+    moment("expires"),
+)  # fmt: skip
+
 # -- what the api keeps ----------------------------------------------------------------------------------------------
 
 cells = sa.Table("cells", metadata, text("name", primary_key=True))

@@ -133,13 +133,14 @@ def test_every_captured_filter_of_an_offered_action_is_known(house: Any) -> None
 
 
 def test_the_policy_table_and_the_registry_name_the_same_actions() -> None:
-    """Each row matches something that is offered, and a user may do everything that is."""
+    """Each row matches something that is offered, and a user may do everything that is but what administers."""
     offered = {f"{service}:{name}" for service, name in OFFERED}
     named = {pattern for _, patterns in POLICY for pattern in patterns if pattern.partition(":")[0] in SERVICES}
     for pattern in named:
         assert any(fnmatchcase(action, pattern) for action in offered), pattern
     user = Caller("k", "u", "u", "1" * 12, "p", frozenset({"user"}))
-    assert [action for action in offered if not permits(user, action)] == []
+    assert {action for action in offered if not permits(user, action)} == {
+        "iam:CreateRole", "iam:DeleteRole", "iam:PutRolePolicy", "iam:DeleteRolePolicy", "iam:ListUsers"}
     assert [action for action in offered if permits(Caller("k", "u", "u", "1" * 12, "p"), action)] == []
 
 

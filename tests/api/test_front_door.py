@@ -318,6 +318,27 @@ async def test_boto3_asks_sts_and_iam_who_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.deadline(60)
+async def test_boto3_works_with_a_session_of_its_own(tmp_path: Path) -> None:
+    def session(door: Door) -> None:
+        made = door.client("sts").get_session_token(DurationSeconds=900)["Credentials"]
+        assert 890 < made["Expiration"].timestamp() - reactor.seconds() <= 900
+        own = door.key
+        door.key = made["AccessKeyId"], made["SecretAccessKey"]
+        refused("AuthFailure", door.client("ec2").describe_instances)
+        door.key = own
+        held = boto3.Session(made["AccessKeyId"], made["SecretAccessKey"], made["SessionToken"], "us-east-2")
+        for service in ("ec2", "sts"):
+            door.clients.append(held.client(service, endpoint_url=door.url))
+        ec2, sts = door.clients[-2:]
+        assert sts.get_caller_identity()["Arn"] == f"arn:aws:iam::{ACCOUNT}:user/alice"
+        ec2.create_key_pair(KeyName="mine", KeyType="ed25519")
+        assert urllib3.request("GET", sts.generate_presigned_url("get_caller_identity", HttpMethod="GET")).status == 200
+        refused("AccessDenied", sts.get_session_token)
+
+    await opened(tmp_path, lambda door: deferToThread(session, door))
+
+
+@pytest.mark.deadline(60)
 async def test_a_presigned_get_is_served(tmp_path: Path) -> None:
     def presigned(door: Door) -> None:
         url = door.client("sts").generate_presigned_url("get_caller_identity", HttpMethod="GET")

@@ -108,7 +108,7 @@ def test_an_answer_from_before_a_change_is_not_kept(cache: CachedAuthManager, in
 
 def test_who_asks_after_a_change_does_not_get_the_answer_from_before(cache: CachedAuthManager, inner: Slow) -> None:
     ask(cache)
-    cache.forget()
+    cache.create_user("bob")
     late = ask(cache)
     inner.questions[0].callback(GOOD)
     assert late == []

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from twisted.internet import reactor
+from twisted.internet.defer import gatherResults
 
 from cloudcore.auth.cached import CachedAuthManager
 from cloudcore.auth.memory import MemoryAuthManager
-from cloudcore.auth.model import AuthManager, RoleGrant
+from cloudcore.auth.model import AuthManager, Derivation, RoleGrant
+from cloudcore.auth.rules import MOST_DERIVED
 from cloudcore.auth.seal import Envelope
+from cloudcore.auth.sessions import token_hash
 from cloudcore.auth.sql import SqlAuthManager
+from cloudcore.domain.policy import permits
 from cloudcore.errors import CloudError, Code
 from cloudcore.store.database import Database, InlineDatabase, with_driver
 from cloudcore.store.migrating import migrate
@@ -230,3 +235,81 @@ async def test_lists_are_in_order_of_name(auth: AuthManager) -> None:
         await auth.create_project(name)
     assert [user.name for user in await auth.users()] == ["a", "b", "c"]
     assert [project.name for project in await auth.projects()] == ["a", "b", "c"]
+
+
+def derivation(parent: str, *boundary: str, seconds: int = 900) -> Derivation:
+    return Derivation(parent, seconds, frozenset(boundary))
+
+
+async def test_s08_a_temporary_key_is_its_owner_within_a_boundary(auth: AuthManager) -> None:
+    parent = await a_user(auth)
+    made = await auth.create_temporary_key(derivation(parent, "ec2:*", "s3:Get*"))
+    credential, owner = await auth.credential(made.id), await auth.credential(parent)
+    assert credential is not None and owner is not None
+    assert credential.caller == replace(owner.caller, access_key=made.id, boundary=frozenset({"ec2:*", "s3:Get*"}))
+    assert (credential.secret, credential.expires) == (made.secret, made.expires)
+    assert credential.token_hash == token_hash(made.token.reveal())
+    assert (owner.token_hash, owner.expires, owner.caller.boundary) == (None, None, None)
+    assert len(made.id) == 20 and made.id.startswith("CCIT") and len(made.token.reveal()) == 96
+    assert [key.id for key in await auth.access_keys("ada")] == [parent]
+
+
+async def test_an_assumed_role_is_told_of(auth: AuthManager) -> None:
+    parent = await a_user(auth)
+    made = await auth.create_temporary_key(replace(derivation(parent), assumed="builder/nightly"))
+    credential = await auth.credential(made.id)
+    assert credential is not None and credential.caller.boundary == frozenset()
+    assert credential.caller.arn.endswith(":assumed-role/builder/nightly")
+
+
+async def test_s08_a_temporary_key_is_no_parent_and_nothing_unknown_is(auth: AuthManager) -> None:
+    parent = await a_user(auth)
+    made = await auth.create_temporary_key(derivation(parent, "*"))
+    await refused(Code.ACCESS_KEY_UNKNOWN, auth.create_temporary_key(derivation(made.id, "*")))
+    await refused(Code.ACCESS_KEY_UNKNOWN, auth.create_temporary_key(derivation("CCIANOBODY", "*")))
+    await refused(Code.BAD_VALUE, auth.create_access_key("ada", "engines", "CCITMADEUP", "longenough"))
+
+
+async def test_s11_a_temporary_key_follows_its_owners_rights(auth: AuthManager) -> None:
+    parent = await a_user(auth)
+    made = await auth.create_temporary_key(derivation(parent, "ec2:*"))
+    before = await auth.credential(made.id)
+    assert before is not None and permits(before.caller, "ec2:RunInstances")
+    await auth.grant("ada", "admin", "engines")
+    grown = await auth.credential(made.id)
+    assert grown is not None and not permits(grown.caller, "s3:GetObject")
+    for role in ("admin", "user"):
+        await auth.revoke("ada", role, "engines")
+    shrunk = await auth.credential(made.id)
+    assert shrunk is not None and not permits(shrunk.caller, "ec2:RunInstances")
+
+
+@pytest.mark.parametrize("how", ["key", "disabled", "user"])
+async def test_s11_a_temporary_key_ends_with_its_owner(auth: AuthManager, how: str) -> None:
+    parent = await a_user(auth)
+    made = await auth.create_temporary_key(derivation(parent, "*"))
+    assert await auth.credential(made.id) is not None
+    if how == "key":
+        await auth.delete_access_key(parent)
+    elif how == "disabled":
+        await auth.set_user_enabled("ada", False)
+    else:
+        await auth.delete_user("ada")
+    assert await auth.credential(made.id) is None
+
+
+async def test_temporary_keys_do_not_come_back_with_a_key_of_the_same_name(auth: AuthManager) -> None:
+    await a_user(auth)
+    await auth.create_access_key("ada", "engines", "AKIAEXAMPLE", "one-secret")
+    made = await auth.create_temporary_key(derivation("AKIAEXAMPLE", "*"))
+    await auth.delete_access_key("AKIAEXAMPLE")
+    await auth.create_access_key("ada", "engines", "AKIAEXAMPLE", "another-secret")
+    assert await auth.credential(made.id) is None
+
+
+async def test_expired_temporary_keys_make_room_and_living_ones_are_counted(auth: AuthManager) -> None:
+    parent = await a_user(auth)
+    for _ in range(3):
+        await auth.create_temporary_key(derivation(parent, "*", seconds=-1))
+    await gatherResults([auth.create_temporary_key(derivation(parent, "*")) for _ in range(MOST_DERIVED)])
+    await refused(Code.IDENTITY_QUOTA, auth.create_temporary_key(derivation(parent, "*")))

@@ -24,7 +24,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import globalLogBeginner, textFileLogObserver
 
 from cloudcore.auth.memory import MemoryAuthManager
-from cloudcore.auth.model import Credential
+from cloudcore.auth.model import Credential, Derivation
 from cloudcore.domain.policy import permits
 from objectstore.chain import Doors
 from objectstore.service import ObjectStore, Settings
@@ -62,6 +62,15 @@ async def people() -> MemoryAuthManager:
     return auth
 
 
+async def temporary(auth: MemoryAuthManager) -> dict[str, tuple[str, str, str]]:
+    """Key, secret and token of what alice derived: one that reads, one that reads for nobody any more."""
+    made = {}
+    for name, seconds in (("reader", 900), ("expired", -1)):
+        key = await auth.create_temporary_key(Derivation(keys("alice")[0], seconds, frozenset({"s3:Get*", "s3:List*"})))
+        made[name] = key.id, key.secret.reveal(), key.token.reveal()
+    return made
+
+
 class SlowForSome(MemoryAuthManager):
     """As a directory on the network: the answer about some keys takes its time."""
 
@@ -80,7 +89,9 @@ async def main(root: str) -> None:
     globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
     directory = Path(root)
     doors = Doors((REGION, "us-east-1"), ("s3.example.org",))
-    store = ObjectStore(reactor, directory / "store", await people(), permits, os.urandom, Settings(doors))
+    auth = await people()
+    (directory / "temporary.json").write_text(json.dumps(await temporary(auth)))
+    store = ObjectStore(reactor, directory / "store", auth, permits, os.urandom, Settings(doors))
     store.startService()
     reactor.addSystemEventTrigger("during", "shutdown", store.stopService)
     pem = certificate(directory)

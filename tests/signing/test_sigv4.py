@@ -115,6 +115,25 @@ def test_s03_a_header_that_matters_must_be_signed(name: str) -> None:
     assert refusal(replace(head, headers={**head.headers, name: "x"})) in (Kind.UNSIGNED, Kind.SESSION)
 
 
+def test_a_session_token_is_part_of_what_is_signed() -> None:
+    claim = read_claim(a_signed_get())
+    assert claim is not None and claim.token is None
+    asked = Head("GET", "/b/k", "", {"host": "h", "x-amz-security-token": "t"})
+    head = replace(asked, headers=sign(asked, S3, NOW))
+    claim = read_claim(head)
+    assert claim is not None and claim.token == "t" and refusal(head) is None
+    assert refusal(replace(head, headers={**head.headers, "x-amz-security-token": "u"})) is Kind.WRONG
+    assert refusal(replace(head, query="X-Amz-Security-Token=t")) is Kind.MALFORMED
+
+
+@pytest.mark.parametrize(("query", "headers"), [
+    ("X-Amz-Security-Token=t&X-Amz-Security-Token=u", {}), ("x-amz-security-token=t", {}),
+    ("X-Amz-Security-Token=t", {"x-amz-security-token": "t"}), ("", {"x-amz-security-token": "t"})])  # fmt: skip
+def test_a_presigned_url_has_its_token_once_and_in_its_query(query: str, headers: dict[str, str]) -> None:
+    path, _, query = presign(Head("GET", "/b/k", query, {"host": "h"}), S3, NOW, 60).partition("?")
+    assert refusal(Head("GET", path, query, {"host": "h", **headers}), payload=UNSIGNED_PAYLOAD) is Kind.MALFORMED
+
+
 def test_the_sdks_own_unsigned_headers_are_tolerated() -> None:
     head = a_signed_get()
     more = {"amz-sdk-invocation-id": "1", "amz-sdk-request": "attempt=1", "user-agent": "x", "accept-encoding": "gzip"}

@@ -1,0 +1,168 @@
+"""Roles of the caller's account and their policies (domain/roles.py says which documents are enforced)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from cloudcore.api.calls import Call, Outcome
+from cloudcore.api.identity import PAGED, Listing, more
+from cloudcore.api.registry import Action, Ignored, accepted
+from cloudcore.auth.keys import new_role_id
+from cloudcore.domain.roles import LARGEST, Role, allowed_actions, principals
+from cloudcore.errors import CloudError, Code
+from cloudcore.store.books import Books
+from cloudcore.store.roles import policy_unknown
+
+NAME = re.compile(r"[A-Za-z0-9_+=,.@-]{1,64}", re.ASCII)
+POLICY_NAME = re.compile(r"[A-Za-z0-9_+=,.@-]{1,128}", re.ASCII)
+DESCRIPTION = 1000  # characters, prescribed
+SHORTEST, LONGEST = 3600, 43_200  # seconds of a session at most, prescribed
+ROLES = 1000  # of an account, prescribed
+
+
+@dataclass(frozen=True, slots=True)
+class CreateRole:
+    RoleName: str
+    AssumeRolePolicyDocument: str
+    Description: str = ""
+    MaxSessionDuration: int = SHORTEST
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    RoleName: str
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyNamed:
+    RoleName: str
+    PolicyName: str
+
+
+@dataclass(frozen=True, slots=True)
+class PutRolePolicy:
+    RoleName: str
+    PolicyName: str
+    PolicyDocument: str
+
+
+async def create_role(call: Call, asked: CreateRole) -> Mapping[str, Any] | None:
+    if not NAME.fullmatch(asked.RoleName):
+        raise CloudError(Code.BAD_VALUE, "RoleName has 1 to 64 letters, digits or _+=,.@-")
+    if len(asked.Description) > DESCRIPTION:
+        raise CloudError(Code.BAD_VALUE, f"Description has at most {DESCRIPTION} characters")
+    if not SHORTEST <= asked.MaxSessionDuration <= LONGEST:
+        raise CloudError(Code.BAD_VALUE, f"MaxSessionDuration must be from {SHORTEST} to {LONGEST}")
+    principals(asked.AssumeRolePolicyDocument, call.project)
+    return await call.change(_create, asked)
+
+
+def _create(books: Books, call: Call, asked: CreateRole) -> Outcome:
+    if books.roles.count(call.project) >= ROLES:
+        raise CloudError(Code.IDENTITY_QUOTA, f"Cannot exceed quota for RolesPerAccount: {ROLES}")
+    role = Role(new_role_id(call.cloud.random), call.project, asked.RoleName, asked.Description,
+                asked.AssumeRolePolicyDocument, asked.MaxSessionDuration, 0, books.now())  # fmt: skip
+    books.roles.insert(role)
+    return Outcome({"Role": _shown(role)}, (role.id,))
+
+
+def _shown(role: Role) -> dict[str, Any]:
+    return {"Path": "/", "RoleName": role.name, "RoleId": role.id, "Arn": role.arn, "CreateDate": role.created,
+            "AssumeRolePolicyDocument": quote(role.trust, safe=""), "Description": role.description or None,
+            "MaxSessionDuration": role.longest}  # fmt: skip
+
+
+async def get_role(call: Call, asked: Named) -> Mapping[str, Any] | None:
+    return {"Role": _shown(await call.look(_named, call, asked.RoleName))}
+
+
+def _named(books: Books, call: Call, name: str) -> Role:
+    return books.roles.named(call.project, name)
+
+
+async def list_roles(call: Call, asked: Listing) -> Mapping[str, Any] | None:
+    if asked.PathPrefix != "/":
+        return {"Roles": [], "IsTruncated": False}
+    found = await call.look(_listed, call, asked)
+    page = found[: asked.count]
+    return {"Roles": [_shown(role) for role in page], **more(found, asked.count, [role.name for role in page])}
+
+
+def _listed(books: Books, call: Call, asked: Listing) -> list[Role]:
+    return books.roles.page(call.project, asked.Marker, asked.count + 1)
+
+
+async def delete_role(call: Call, asked: Named) -> Mapping[str, Any] | None:
+    return await call.change(_delete, asked)
+
+
+def _delete(books: Books, call: Call, asked: Named) -> Outcome:
+    role = _named(books, call, asked.RoleName)
+    books.roles.delete(role)
+    return Outcome(None, (role.id,))
+
+
+async def put_role_policy(call: Call, asked: PutRolePolicy) -> Mapping[str, Any] | None:
+    if not POLICY_NAME.fullmatch(asked.PolicyName):
+        raise CloudError(Code.BAD_VALUE, "PolicyName has 1 to 128 letters, digits or _+=,.@-")
+    allowed_actions(asked.PolicyDocument)
+    return await call.change(_put_policy, asked)
+
+
+def _put_policy(books: Books, call: Call, asked: PutRolePolicy) -> Outcome:
+    role = _named(books, call, asked.RoleName)
+    others = {**books.roles.policies(role), asked.PolicyName: asked.PolicyDocument}
+    if sum(map(len, others.values())) > LARGEST:
+        raise CloudError(Code.IDENTITY_QUOTA, f"Maximum policy size of {LARGEST} characters exceeded for the role")
+    books.roles.put_policy(role, asked.PolicyName, asked.PolicyDocument)
+    return Outcome(None, (role.id,))
+
+
+async def get_role_policy(call: Call, asked: PolicyNamed) -> Mapping[str, Any] | None:
+    documents = await call.look(_policies, call, asked.RoleName)
+    if asked.PolicyName not in documents:
+        raise policy_unknown(asked.PolicyName)
+    return {"RoleName": asked.RoleName, "PolicyName": asked.PolicyName,
+            "PolicyDocument": quote(documents[asked.PolicyName], safe="")}  # fmt: skip
+
+
+def _policies(books: Books, call: Call, name: str) -> dict[str, str]:
+    return books.roles.policies(_named(books, call, name))
+
+
+async def list_role_policies(call: Call, asked: Named) -> Mapping[str, Any] | None:
+    return {"PolicyNames": list(await call.look(_policies, call, asked.RoleName)), "IsTruncated": False}
+
+
+async def list_attached_role_policies(call: Call, asked: Named) -> Mapping[str, Any] | None:
+    """There are no managed policies, so none is attached."""
+    await call.look(_named, call, asked.RoleName)
+    return {"AttachedPolicies": [], "IsTruncated": False}
+
+
+async def delete_role_policy(call: Call, asked: PolicyNamed) -> Mapping[str, Any] | None:
+    return await call.change(_delete_policy, asked)
+
+
+def _delete_policy(books: Books, call: Call, asked: PolicyNamed) -> Outcome:
+    role = _named(books, call, asked.RoleName)
+    books.roles.delete_policy(role, asked.PolicyName)
+    return Outcome(None, (role.id,))
+
+
+ACTIONS = {
+    "CreateRole": Action(create_role, CreateRole, {"Path": accepted("/")}),
+    "GetRole": Action(get_role, Named),
+    "ListRoles": Action(list_roles, Listing),
+    "DeleteRole": Action(delete_role, Named),
+    "PutRolePolicy": Action(put_role_policy, PutRolePolicy),
+    "GetRolePolicy": Action(get_role_policy, PolicyNamed),
+    "ListRolePolicies": Action(list_role_policies, Named, PAGED),
+    "ListAttachedRolePolicies": Action(list_attached_role_policies, Named,
+                                       {**PAGED, "PathPrefix": Ignored("there is none on any path")}),
+    "DeleteRolePolicy": Action(delete_role_policy, PolicyNamed),
+}  # fmt: skip
