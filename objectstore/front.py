@@ -22,7 +22,6 @@ from typing import Any
 from twisted.internet.defer import CancelledError, ensureDeferred
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IProtocolNegotiationFactory, ISSLTransport
-from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http
@@ -32,6 +31,7 @@ from zope.interface import implementer
 from cloudcore.signing.chunked import BadBody
 from cloudcore.signing.heads import DuplicateHeader, Head, raw
 from cloudcore.signing.sigv4 import BadSignature
+from cloudcore.web.channel import BoundedChannel
 from objectstore.blobs import BlobDirectory
 from objectstore.chain import Chain, refusal_of
 from objectstore.documents import error_document
@@ -44,7 +44,6 @@ KEEP, DIRECT = 1 << 16, 1 << 20  # bytes left to the channel (see Receive); bodi
 DRAIN = 8 << 20  # a refused body up to this size is read to its end
 IDLE = 60  # seconds
 CONNECTIONS = 2000  # at once: one more, and the oldest that brings no admitted request must go
-HEAD_WITHIN = 10.0  # seconds from the first byte of a head to its end, however it dribbles
 HEADERS = 64 << 10  # bytes of all headers together; Twisted's own 16 KiB are too few for long tokens
 BODILESS = (204, 304)
 log = Logger()
@@ -257,57 +256,19 @@ class Request(http.Request):
             sink.discard()
 
 
-class Channel(http.HTTPChannel):
-    transport: Any
+class Channel(BoundedChannel):
     requestFactory = Request
     totalHeadersSize = HEADERS
-    _begun = False  # a head, of which the end is still to come
-    _late: Any = None  # the call that ends a head that takes too long
 
     def connectionMade(self) -> None:
-        channels = self.factory.channels
-        channels[self] = None
         super().connectionMade()
         self.transport.setTcpNoDelay(True)  # Twisted does it for plain TCP only; without it a small GET took 44 ms
         self.transport.bufferSize = 1 << 18
-        if len(channels) > self.factory.connections:
-            next((channel for channel in channels if not channel.busy), self).abort()
 
     @property
     def busy(self) -> bool:
         """With an answer, or with the body of an admitted request."""
-        return self._handlingRequest or any(request.admitted for request in self.requests)
-
-    def abort(self) -> None:
-        self.factory.channels.pop(self, None)
-        self.transport.abortConnection()
-
-    def dataReceived(self, data: bytes) -> None:
-        self._begun = self._begun or bool(self.line_mode)
-        super().dataReceived(data)
-        if self._begun and self._late is None and self in self.factory.channels:
-            self._late = self.callLater(HEAD_WITHIN, self.abort)
-
-    def lineReceived(self, line: bytes) -> None:
-        """A folded header could mean one thing here and another to a proxy."""
-        if line[:1] in (b" ", b"\t"):
-            self._respondToBadRequestAndDisconnect()
-        else:
-            super().lineReceived(line)
-
-    def allHeadersReceived(self) -> None:
-        self._headed()
-        super().allHeadersReceived()
-
-    def _headed(self) -> None:
-        late, self._late, self._begun = self._late, None, False
-        if late is not None and late.active():
-            late.cancel()
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.factory.channels.pop(self, None)
-        self._headed()
-        super().connectionLost(reason)
+        return super().busy or any(request.admitted for request in self.requests)
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """Twisted would end the connection without a word."""

@@ -24,6 +24,7 @@ MODULE_LINES, FUNCTION_LINES, PUBLIC_METHODS, PARAMETERS, COLUMNS = 400, 60, 15,
 RANKS = {
     "cloudcore.domain": 0, "cloudcore.errors": 0,
     "cloudcore.signing": 1, "cloudcore.process": 1, "cloudcore.config": 1, "cloudcore.journal": 1,
+    "cloudcore.web": 1,
     "cloudcore.rpc": 2,
     "cloudcore.bus": 3, "cloudcore.store": 3, "cloudcore.virt": 3, "cloudcore.netdev": 3,
     "cloudcore.auth": 4,

@@ -12,7 +12,6 @@ from uuid import uuid4
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http
@@ -20,12 +19,12 @@ from twisted.web import http
 from cloudcore.api.reading import BODY
 from cloudcore.api.site import Api, Reply, refusal
 from cloudcore.errors import CloudError, Code
+from cloudcore.web.channel import BoundedChannel
 
 HEAD = 64 * 1024  # bytes of request line and headers together
 HEADERS = 100
 DRAINED = 8 << 20  # bytes of a refused body that are read to their end
 CONNECTIONS = 1000  # at once, since descriptors are bounded: one more, and the oldest without a whole request must go
-HEAD_WITHIN = 10.0  # seconds from the first byte of a head to its end, however it dribbles
 IDLE = 60.0  # seconds without a byte until a connection is closed
 TOO_LARGE = CloudError(Code.BAD_REQUEST, f"The body of a request has at most {BODY} bytes")
 log = Logger()
@@ -98,61 +97,14 @@ class ApiRequest(http.Request):
             self.channel.loseConnection()
 
 
-class ApiChannel(http.HTTPChannel):
+class ApiChannel(BoundedChannel):
     MAX_LENGTH = totalHeadersSize = HEAD
     maxHeaders = HEADERS
     requestFactory = ApiRequest
-    _begun = False  # a head, of which the end is still to come
-    _late: Any = None  # the call that ends a head that takes too long
-
-    def connectionMade(self) -> None:
-        channels = self.factory.channels
-        channels[self] = None
-        super().connectionMade()
-        if len(channels) > self.factory.connections:
-            next((channel for channel in channels if not channel.busy), self).abort()
-
-    @property
-    def busy(self) -> bool:
-        """With the answer to a whole request."""
-        return bool(self._handlingRequest)
-
-    def abort(self) -> None:
-        transport: Any = self.transport
-        self.factory.channels.pop(self, None)
-        transport.abortConnection()
-
-    def dataReceived(self, data: bytes) -> None:
-        self._begun = self._begun or bool(self.line_mode)
-        super().dataReceived(data)
-        if self._begun and self._late is None and self in self.factory.channels:
-            self._late = self.callLater(HEAD_WITHIN, self.abort)
-
-    def lineReceived(self, line: bytes) -> None:
-        """A folded header could mean one thing here and another to a proxy."""
-        if line[:1] in (b" ", b"\t"):
-            self._respondToBadRequestAndDisconnect()
-        else:
-            super().lineReceived(line)
-
-    def allHeadersReceived(self) -> None:
-        self._headed()
-        super().allHeadersReceived()
-
-    def _headed(self) -> None:
-        late, self._late, self._begun = self._late, None, False
-        if late is not None and late.active():
-            late.cancel()
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.factory.channels.pop(self, None)
-        self._headed()
-        super().connectionLost(reason)
 
     def lineLengthExceeded(self, line: bytes) -> None:
-        transport: Any = self.transport
-        transport.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
-        transport.loseConnection()
+        self.transport.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        self.transport.loseConnection()
 
     def drain(self) -> None:
         """Closes now, or after the answer that is under way."""

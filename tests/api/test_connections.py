@@ -9,7 +9,8 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from cloudcore.api.site import Reply
-from cloudcore.api.transport import HEAD_WITHIN, ApiFactory
+from cloudcore.api.transport import ApiFactory
+from cloudcore.web.channel import HEAD_WITHIN
 
 
 class Socket(StringTransport):

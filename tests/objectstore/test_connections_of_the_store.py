@@ -8,7 +8,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from objectstore.front import HEAD_WITHIN, Factory
+from cloudcore.web.channel import HEAD_WITHIN
+from objectstore.front import Factory
 
 
 class Socket(StringTransport):
