@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from cloudcore.cli.state import holder
 from cloudcore.daemon.failpoints import VARIABLE
 from cloudcore.daemon.registered import FAILPOINTS
-from tests.e2e.clouds import Cloud, environment, until
+from tests.e2e.clouds import Cloud, environment, free_port, until
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -30,6 +30,8 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """With an image, up; what each case kills it starts again."""
     state = tmp_path_factory.mktemp("crash") / "state"
     made = Cloud(state, environment(3) | {VARIABLE: str(state.parent / "failpoint"),
+                                          "CLOUDCORE_API__PORT": str(free_port()),  # the same in every life
+                                          "CLOUDCORE_OBJECTSTORE__PORT": str(free_port()),
                                           "CLOUDCORE_COMPUTE__SIMULATED_BOOT_SECONDS": "0.1"})  # fmt: skip
     made.up("simulated")
     made.run("image", "build-tiny")
@@ -92,6 +94,7 @@ def wait(cloud: Cloud, holds: Any, what: str) -> None:
         if gone(cloud):
             raise Gone
         assert time.monotonic() < end, f"neither {what} nor killed: {states(cloud)}"
+        time.sleep(0.02)
 
 
 def work(cloud: Cloud, orders: list[dict[str, Any]], accepted: dict[str, list[str]], port: int) -> None:
@@ -135,7 +138,7 @@ def test_every_accepted_request_survives_a_kill_at(cloud: Cloud, failpoint: str)
     armed(cloud).unlink()
     until(lambda: gone(cloud), "the process is no more", 10)
 
-    cloud.up("simulated")
+    cloud.run("up", "--driver", "simulated", "--detach", "--no-first-instance")
     ec2 = cloud.client("ec2")
     for token, ids in accepted.items():
         order = small if token == failpoint else large
