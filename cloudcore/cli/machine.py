@@ -14,6 +14,7 @@ from pathlib import Path
 from cloudcore.cli.environment import reachable
 from cloudcore.cli.printing import FAILED, Refusal
 from cloudcore.config.model import Config
+from cloudcore.config.places import driver_file
 from cloudcore.errors import Code
 
 PROGRAMS = ("libvirtd", "qemu-system-x86_64", "qemu-img", "dnsmasq", "nft", "ip", "unshare")
@@ -52,14 +53,14 @@ def with_driver(config: Config, state: Path, wanted: str | None) -> Config:
 
 def recorded(state: Path) -> str:
     try:
-        return (state / "driver").read_text().strip()
+        return driver_file(state).read_text().strip()
     except OSError:
         return ""
 
 
 def record(state: Path, driver: str) -> None:
     if not recorded(state):
-        (state / "driver").write_text(driver + "\n")
+        driver_file(state).write_text(driver + "\n")
 
 
 def check_hypervisor(missing: list[str], is_root: bool) -> None:

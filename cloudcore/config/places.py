@@ -49,3 +49,8 @@ def built(state: Path) -> Path:
 
 def private_key_file(state: Path) -> Path:
     return state / "keys" / "default.pem"
+
+
+def driver_file(state: Path) -> Path:
+    """Names the driver that this state's guests were made with."""
+    return state / "driver"

@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred, succeed
 from cloudcore.compute.agent import ComputeAgent, Seat
 from cloudcore.compute.converging import Tools
 from cloudcore.compute.journal import Journal
+from cloudcore.config.places import driver_file
 from cloudcore.daemon import places
 from cloudcore.daemon.ground import Ground, Served
 from cloudcore.daemon.serving import Door
@@ -70,7 +71,7 @@ def network_driver(ground: Ground) -> NetworkDriver:
 
 
 def network(ground: Ground, bus: Bus) -> list[Service]:
-    places.driver(ground.state).write_text(f"{ground.config.compute.driver}\n")  # by which clean-up knows what was made
+    driver_file(ground.state).write_text(f"{ground.config.compute.driver}\n")  # by which clean-up knows what was made
     journal = places.network_journal(ground.state)
     journal.parent.mkdir(parents=True, exist_ok=True)
     agent = NetworkAgent(ground.reactor, network_driver(ground), Lines(journal, ground.in_thread), ground.failpoint)

@@ -45,8 +45,3 @@ def simulated_network(state: Path) -> Path:
 def simulated_boot(state: Path) -> Path:
     """Holds a word that stands for one uninterrupted life of the simulated host."""
     return state / "compute" / "simulated-boot"
-
-
-def driver(state: Path) -> Path:
-    """Names the driver that this state's guests were made with."""
-    return state / "driver"
