@@ -27,6 +27,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from tests.ports import free_port
+
 SERVER = "/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server"
 STARTS = 60.0  # seconds; 5 to 7 on an idle machine with 2 cores
 QUIET = "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none"  # no busy waiting: the machine has other work
@@ -43,12 +45,6 @@ vm_memory_high_watermark.absolute = 512MB
 default_user = guest
 default_pass = {password}
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def certify(home: Path) -> bytes:

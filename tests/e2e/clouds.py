@@ -23,6 +23,8 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from tests.ports import free_port
+
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "cloudcore.cli.entry"]
 
@@ -43,11 +45,6 @@ def environment(number: int) -> dict[str, str]:
     }
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CLOUDCORE_", "AWS_"))}
     return kept | own
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 @dataclass

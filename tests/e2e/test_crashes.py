@@ -16,7 +16,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from cloudcore.cli.state import holder
 from cloudcore.daemon.failpoints import VARIABLE
 from cloudcore.daemon.registered import FAILPOINTS
-from tests.e2e.clouds import Cloud, environment, free_port, until
+from tests.e2e.clouds import Cloud, environment, until
+from tests.ports import free_port
 
 pytestmark = pytest.mark.timeout(300)
 

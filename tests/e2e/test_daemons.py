@@ -16,7 +16,8 @@ import psycopg
 import pytest
 
 from tests.e2e import main_job, remains
-from tests.e2e.clouds import ROOT, Cloud, environment, free_port, until
+from tests.e2e.clouds import ROOT, Cloud, environment, until
+from tests.ports import free_port
 
 pytestmark = pytest.mark.timeout(900)
 DAEMONS = ("objectstore", "conductor", "scheduler", "network", "metadata", "compute", "api")
@@ -45,7 +46,7 @@ class Daemons:
         process.wait(30)
 
     def words(self) -> str:
-        return "\n".join(f"== {path.name}\n{path.read_text(errors='replace')[-1500:]}" for path in self.logs.iterdir())
+        return "\n".join(f"== {path.name}\n{path.read_text(errors='replace')[-6000:]}" for path in self.logs.iterdir())
 
 
 @pytest.fixture(scope="module")
