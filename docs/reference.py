@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cloudcore.cli.commands import COMMANDS, EVERYWHERE, JSON, NOUNS, YES, Argument, Command
+from cloudcore.config import own_types
 from cloudcore.config.loading import SECTIONS, fields_of, kind_of
+from cloudcore.domain.instance_types import BUILT_IN
 
 FILE = Path(__file__).with_name("reference.md")
 HEAD = """\
@@ -35,6 +37,19 @@ One TOML file: `cloudcore.toml` in the state directory, or what `--config` names
 can be overridden by the variable beside it. `cloudcore config check` names all mistakes at once, `cloudcore config
 show` every key as it counts.
 """
+OWN_TYPES = f"""
+The built-in types:
+
+| type | vCPUs | memory (MiB) | least root disk (GiB) |
+|---|---|---|---|
+{chr(10).join(f"| `{kind.name}` | {kind.vcpus} | {kind.memory_mib} | {kind.disk_gib} |" for kind in BUILT_IN)}
+
+A type of your own, or one that replaces a built-in one, has a table in the file:
+
+    [instance_types."m5.large"]
+    vcpus = 2
+    memory_mib = 8192
+    disk_gib = 16"""
 WORDS = {int: "integer", float: "number", str: "text", bool: "true or false"}
 
 
@@ -83,6 +98,8 @@ def configuration() -> Iterator[str]:
             cells = (f"`{name}`", f"`{json.dumps(field.default)}`", meaning(section, name, field),
                      f"`{variable(section, name)}`")
             yield f"| {' | '.join(cells)} |"
+        if section == own_types.SECTION:
+            yield OWN_TYPES
         yield ""
 
 

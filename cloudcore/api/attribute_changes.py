@@ -13,7 +13,6 @@ from typing import Any
 from cloudcore.api import groups_of_project, owned, port_changes, user_data
 from cloudcore.api.calls import Call, Outcome
 from cloudcore.api.registry import Action, accepted
-from cloudcore.domain.instance_types import INSTANCE_TYPES
 from cloudcore.domain.instances import Instance, State
 from cloudcore.errors import CloudError, Code
 from cloudcore.store.books import Books
@@ -96,7 +95,7 @@ def _behaviour(books: Books, call: Call, instance: Instance, value: str) -> Oper
 
 def _type(books: Books, call: Call, instance: Instance, value: str) -> Operations:
     """The root disk keeps its size. Whether its host has the room shows at the next start."""
-    kind = INSTANCE_TYPES.get(value)
+    kind = call.cloud.types.get(value)
     if kind is None:
         raise CloudError(Code.BAD_VALUE, f"Invalid value '{value}' for InstanceType.")
     _check_stopped(instance, "instanceType")

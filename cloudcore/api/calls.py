@@ -24,6 +24,7 @@ from cloudcore.api.throttling import Throttle
 from cloudcore.auth.model import AuthManager
 from cloudcore.domain.callers import Caller
 from cloudcore.domain.ids import RandomBytes
+from cloudcore.domain.instance_types import InstanceType, table
 from cloudcore.domain.quotas import LIMITS
 from cloudcore.errors import CloudError, Code
 from cloudcore.rpc.compute import Compute
@@ -63,6 +64,7 @@ class Cloud:
     elastic_cidr: str = "10.91.0.0/24"  # of the pool of elastic addresses; empty: there is none
     aliases: Collection[str] = ()
     limits: Mapping[str, int] = field(default_factory=lambda: LIMITS)
+    types: Mapping[str, InstanceType] = field(default_factory=table)  # that are offered, by name
     cell: str = "cell1"
     failpoint: Failpoint = none  # may end the process, under test
     registrations: Registrations = field(default_factory=Registrations)

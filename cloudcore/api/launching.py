@@ -13,7 +13,7 @@ from cloudcore.api.calls import Call, Outcome
 from cloudcore.api.registry import Action, Fate, Ignored, accepted
 from cloudcore.domain import quotas
 from cloudcore.domain.ids import default_subnet, mac_address, new_id, well_formed
-from cloudcore.domain.instance_types import DEFAULT_TYPE, INSTANCE_TYPES, InstanceType
+from cloudcore.domain.instance_types import DEFAULT_TYPE, InstanceType, fits
 from cloudcore.domain.instances import Instance, State
 from cloudcore.domain.security_groups import DEFAULT_NAME
 from cloudcore.errors import CloudError, Code
@@ -112,9 +112,7 @@ def _order(call: Call, asked: RunInstances) -> Order:
         raise CloudError(Code.MISSING_PARAMETER, "The request must contain the parameter ImageId")
     if not well_formed("image", asked.ImageId):
         raise CloudError(Code.IMAGE_MALFORMED, f"Invalid id: \"{asked.ImageId}\" (expecting \"ami-...\")")
-    kind = INSTANCE_TYPES.get(asked.InstanceType or DEFAULT_TYPE)
-    if kind is None:
-        raise CloudError(Code.BAD_VALUE, f"Invalid value '{asked.InstanceType}' for InstanceType.")
+    kind = _kind(call, asked.InstanceType)
     if asked.InstanceInitiatedShutdownBehavior not in (None, "stop", "terminate"):
         text = f"Invalid value '{asked.InstanceInitiatedShutdownBehavior}' for InstanceInitiatedShutdownBehavior"
         raise CloudError(Code.BAD_VALUE, text)
@@ -122,6 +120,15 @@ def _order(call: Call, asked: RunInstances) -> Order:
     tags = tagging.of_specifications(asked.TagSpecifications, "instance")
     return Order(asked, kind, _zone(call, asked.Placement, subnet), groups, user_data.decoded(asked.UserData), tags,
                  _attributes(asked, tags), _token(call, asked))  # fmt: skip
+
+
+def _kind(call: Call, name: str | None) -> InstanceType:
+    kind = call.cloud.types.get(name or DEFAULT_TYPE)
+    if kind is None and name is None:
+        raise CloudError(Code.MISSING_PARAMETER, "The request must contain the parameter InstanceType")
+    if kind is None:
+        raise CloudError(Code.BAD_VALUE, f"Invalid value '{name}' for InstanceType.")
+    return kind
 
 
 def _attributes(asked: RunInstances, tags: Mapping[str, str]) -> dict[str, Any]:
@@ -175,6 +182,10 @@ def _launch(books: Books, call: Call, order: Order) -> Outcome:
     earlier = books.requests.earlier(order.token) if order.token else None
     if earlier is not None:
         return Outcome(_again(books, call, earlier), tuple(earlier), repeated=True)
+    if not fits(order.kind, books.hosts.capacities(), order.zone):
+        place = f" of {order.zone}" if order.zone else ""
+        text = f"The instance type '{order.kind.name}' is larger than every host{place}"
+        raise CloudError(Code.INSTANCE_TYPE_TOO_LARGE, text)
     image = books.images.visible(call.project, order.asked.ImageId or "")
     pair = books.key_pairs.named(call.project, order.asked.KeyName) if order.asked.KeyName else None
     names = order.asked.SecurityGroups if order.groups or order.asked.SecurityGroups else (DEFAULT_NAME,)

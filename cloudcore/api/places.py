@@ -1,19 +1,17 @@
-"""Where things can be: regions, zones, the default network of an account, instance types, limits. Nothing here is a
+"""Where things can be: regions, zones, the default network of an account, limits. Nothing here is a
 row, but all of it is described by the one engine."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from cloudcore.api.calls import Call
 from cloudcore.api.describing import TAG_FILTERS, Asked, Filter, Kind, Row, describe, listed
-from cloudcore.api.registry import Action, Ignored, accepted
+from cloudcore.api.registry import Action, Ignored
 from cloudcore.domain import addresses, quotas
 from cloudcore.domain.ids import beside_vpc, default_subnet, default_vpc
-from cloudcore.domain.instance_types import INSTANCE_TYPES, InstanceType
 from cloudcore.errors import CloudError, Code
 from cloudcore.store.books import Books
 from cloudcore.store.pages import Wanted
@@ -43,22 +41,6 @@ class DescribeVpcs:
 @dataclass(frozen=True, slots=True)
 class DescribeSubnets:
     SubnetIds: tuple[str, ...] = ()
-    Filters: tuple[Filter, ...] = ()
-    MaxResults: int | None = None
-    NextToken: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class DescribeInstanceTypes:
-    InstanceTypes: tuple[str, ...] = ()
-    Filters: tuple[Filter, ...] = ()
-    MaxResults: int | None = None
-    NextToken: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class DescribeInstanceTypeOfferings:
-    LocationType: str = "region"
     Filters: tuple[Filter, ...] = ()
     MaxResults: int | None = None
     NextToken: str | None = None
@@ -204,108 +186,6 @@ async def describe_subnets(call: Call, asked: DescribeSubnets) -> Mapping[str, A
     return {"Subnets": found.items, "NextToken": found.token}
 
 
-# -- instance types ---------------------------------------------------------------------------------------------------
-
-
-def _type_view(call: Call, kind: InstanceType, tags: list[dict[str, str]]) -> dict[str, Any]:
-    """None is burstable, whatever its name says: then no client asks for CPU credits."""
-    return {
-        "InstanceType": kind.name,
-        "CurrentGeneration": True,
-        "FreeTierEligible": False,
-        "SupportedUsageClasses": ["on-demand"],
-        "SupportedRootDeviceTypes": ["ebs"],
-        "SupportedVirtualizationTypes": ["hvm"],
-        "BareMetal": False,
-        "Hypervisor": "nitro",
-        "ProcessorInfo": {"SupportedArchitectures": ["x86_64"]},
-        "VCpuInfo": {"DefaultVCpus": kind.vcpus, "DefaultCores": kind.vcpus, "DefaultThreadsPerCore": 1,
-                     "ValidCores": [kind.vcpus], "ValidThreadsPerCore": [1]},
-        "MemoryInfo": {"SizeInMiB": kind.memory_mib},
-        "InstanceStorageSupported": False,
-        "EbsInfo": {"EbsOptimizedSupport": "unsupported", "EncryptionSupport": "unsupported",
-                    "NvmeSupport": "unsupported"},
-        "NetworkInfo": {"NetworkPerformance": "Up to 1 Gigabit", "MaximumNetworkInterfaces": 1,
-                        "MaximumNetworkCards": 1, "DefaultNetworkCardIndex": 0, "Ipv4AddressesPerInterface": 1,
-                        "Ipv6AddressesPerInterface": 0, "Ipv6Supported": False, "EnaSupport": "supported",
-                        "EfaSupported": False, "EncryptionInTransitSupported": False},
-        "PlacementGroupInfo": {"SupportedStrategies": []},
-        "HibernationSupported": False,
-        "BurstablePerformanceSupported": False,
-        "DedicatedHostsSupported": False,
-        "AutoRecoverySupported": False,
-        "SupportedBootModes": ["legacy-bios"],
-    }  # fmt: skip
-
-
-def _type_rows(books: Books, call: Call, wanted: Wanted) -> list[Row[InstanceType]]:
-    return listed([Row(0.0, kind.name, kind) for kind in INSTANCE_TYPES.values()], wanted)
-
-
-TYPE: Kind[InstanceType] = Kind(
-    fetch=_type_rows,
-    view=_type_view,
-    noun="instance type",
-    unknown=Code.INSTANCE_TYPE_UNKNOWN,
-    page=(5, 100),
-    stored=False,
-    filters={
-        "auto-recovery-supported": "AutoRecoverySupported",
-        "bare-metal": "BareMetal",
-        "burstable-performance-supported": "BurstablePerformanceSupported",
-        "current-generation": "CurrentGeneration",
-        "dedicated-hosts-supported": "DedicatedHostsSupported",
-        "free-tier-eligible": "FreeTierEligible",
-        "hibernation-supported": "HibernationSupported",
-        "hypervisor": "Hypervisor",
-        "instance-storage-supported": "InstanceStorageSupported",
-        "instance-type": "InstanceType",
-        "memory-info.size-in-mib": "MemoryInfo.SizeInMiB",
-        "processor-info.supported-architecture": "ProcessorInfo.SupportedArchitectures",
-        "supported-boot-mode": "SupportedBootModes",
-        "supported-root-device-type": "SupportedRootDeviceTypes",
-        "supported-usage-class": "SupportedUsageClasses",
-        "supported-virtualization-type": "SupportedVirtualizationTypes",
-        "vcpu-info.default-cores": "VCpuInfo.DefaultCores",
-        "vcpu-info.default-vcpus": "VCpuInfo.DefaultVCpus",
-    },
-)
-
-
-def _offering_rows(books: Books, call: Call, wanted: Wanted, location_type: str) -> list[Row[dict[str, Any]]]:
-    places = {"region": (call.cloud.region,), "availability-zone": call.cloud.zones,
-              "availability-zone-id": tuple(map(zone_id, call.cloud.zones))}[location_type]  # fmt: skip
-    return listed([
-        Row(0.0, f"{name} {place}", {"InstanceType": name, "LocationType": location_type, "Location": place})
-        for name in INSTANCE_TYPES for place in places
-    ], wanted)  # fmt: skip
-
-
-OFFERINGS: Mapping[str, Kind[dict[str, Any]]] = {
-    location_type: Kind(
-        fetch=partial(_offering_rows, location_type=location_type),
-        view=lambda call, offering, tags: offering,
-        stored=False,
-        filters={"instance-type": "InstanceType", "location": "Location"},
-    )
-    for location_type in ("region", "availability-zone", "availability-zone-id")
-}
-
-
-async def describe_instance_types(call: Call, asked: DescribeInstanceTypes) -> Mapping[str, Any] | None:
-    wanted = Asked(asked.InstanceTypes, asked.Filters, asked.MaxResults, asked.NextToken)
-    found = await call.look(describe, call, TYPE, wanted)
-    return {"InstanceTypes": found.items, "NextToken": found.token}
-
-
-async def describe_offerings(call: Call, asked: DescribeInstanceTypeOfferings) -> Mapping[str, Any] | None:
-    if asked.LocationType not in OFFERINGS:
-        raise CloudError(Code.BAD_VALUE, f"Invalid value '{asked.LocationType}' for LocationType")
-    wanted = Asked((), asked.Filters, asked.MaxResults, asked.NextToken)
-    found = await call.look(describe, call, OFFERINGS[asked.LocationType], wanted)
-    return {"InstanceTypeOfferings": found.items, "NextToken": found.token}
-
-
 # -- limits -----------------------------------------------------------------------------------------------------------
 
 
@@ -343,9 +223,5 @@ ACTIONS = {
     ),
     "DescribeVpcs": Action(describe_vpcs, DescribeVpcs),
     "DescribeSubnets": Action(describe_subnets, DescribeSubnets),
-    "DescribeInstanceTypes": Action(
-        describe_instance_types, DescribeInstanceTypes, {"IncludeUnsupportedInRegion": accepted(False)}
-    ),
-    "DescribeInstanceTypeOfferings": Action(describe_offerings, DescribeInstanceTypeOfferings),
     "DescribeAccountAttributes": Action(describe_account_attributes, DescribeAccountAttributes),
 }  # fmt: skip

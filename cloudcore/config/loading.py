@@ -11,12 +11,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from cloudcore.config import own_types
 from cloudcore.config.lines import Lines, lines_of
 from cloudcore.config.model import Bounds, Config
 from cloudcore.errors import CloudError, Code
@@ -67,18 +68,25 @@ def parse(text: str, environ: Mapping[str, str], source: str = "cloudcore.toml")
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as fault:
         raise BadConfiguration(source, [Mistake("file", "is not TOML", str(fault))]) from None
-    _read_document(document, lines_of(text), values, mistakes)
+    lines = lines_of(text)
+    _read_document(document, lines, values, mistakes)
     mistakes.sort(key=lambda mistake: int(mistake.where.split()[1]))
     _read_environment(environ, values, mistakes)
     if mistakes:
         raise BadConfiguration(source, mistakes)
-    return Config(**{name: kind(**values[name]) for name, kind in SECTIONS.items()})
+    config = Config(**{name: kind(**values[name]) for name, kind in SECTIONS.items()})
+    types = config.instance_types
+    if why := own_types.unoffered(types.withdrawn, types.own):
+        line = lines.get((own_types.SECTION, "withdrawn"))
+        what = f"[{own_types.SECTION}] withdrawn = {shown('withdrawn', types.withdrawn)}"
+        raise BadConfiguration(source, [Mistake(f"line {line}" if line else "environment", what, why)])
+    return config
 
 
 def _read_document(document: dict[str, Any], lines: Lines, values: dict[str, dict[str, Any]],
                    mistakes: list[Mistake]) -> None:
     def note(path: tuple[str, ...], what: str, why: str) -> None:
-        line = lines.get(path) or lines.get(path[:1]) or 1
+        line = next((lines[path[:end]] for end in range(len(path), 0, -1) if path[:end] in lines), 1)
         mistakes.append(Mistake(f"line {line}", what, why))
 
     for section, content in document.items():
@@ -89,11 +97,24 @@ def _read_document(document: dict[str, Any], lines: Lines, values: dict[str, dic
             note((section,), f"{section} = {shown(section, content)}", f"must be a section: [{section}]")
         else:
             for name, value in content.items():
+                if section == own_types.SECTION and isinstance(value, dict):
+                    _read_type(name, value, values[section], note)
+                    continue
                 why = fault(section, name, value)
                 if why:
                     note((section, name), f"[{section}] {name} = {shown(name, value)}", why)
                 else:
                     values[section][name] = as_declared(section, name, value)
+
+
+def _read_type(name: str, amounts: dict[str, Any], values: dict[str, Any],
+               note: Callable[[tuple[str, ...], str, str], None]) -> None:
+    found = list(own_types.faults(name, amounts))
+    for key, why in found:
+        what = f'[{own_types.SECTION}."{name}"]' + (f" {key} = {shown(key, amounts[key])}" if key else "")
+        note((own_types.SECTION, *name.split("."), *([key] if key else [])), what, why)
+    if not found:
+        values["own"] = (*values.get("own", ()), own_types.read(name, amounts))
 
 
 def _read_environment(environ: Mapping[str, str], values: dict[str, dict[str, Any]], mistakes: list[Mistake]) -> None:
@@ -157,7 +178,8 @@ def shown(name: str, value: Any, plain: bool = False) -> str:
 
 
 def fields_of(section: str) -> dict[str, dataclasses.Field[Any]]:
-    return {field.name: field for field in dataclasses.fields(SECTIONS[section])}
+    """Its keys; what has a table of its own is none."""
+    return {field.name: field for field in dataclasses.fields(SECTIONS[section]) if "bounds" in field.metadata}
 
 
 def kind_of(section: str, name: str) -> type:

@@ -10,6 +10,8 @@ from ipaddress import IPv4Network
 from typing import Any
 from urllib.parse import urlsplit
 
+from cloudcore.domain.instance_types import InstanceType, matching
+
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
@@ -148,6 +150,18 @@ class Quotas:
     rules: int = key(120, "of each security group, both directions together", NOT_NEGATIVE)
 
 
+WITHDRAWN = Bounds("must be names of built-in types, or patterns of them such as r5.*, with spaces between",
+                   lambda value: all(map(matching, value.split())))
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceTypes:
+    """`own` has a table of its own in the file for each type; config/own_types.py reads them."""
+
+    withdrawn: str = key("", "built-in types that are not offered; * is all of them", WITHDRAWN)
+    own: tuple[InstanceType, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Throttling:
     enabled: bool = key(True, "whether an account may call each action only so often")
@@ -182,6 +196,7 @@ class Config:
     compute: Compute = Compute()
     images: Images = Images()
     quotas: Quotas = Quotas()
+    instance_types: InstanceTypes = InstanceTypes()
     throttling: Throttling = Throttling()
     conductor: Conductor = Conductor()
     log: Log = Log()

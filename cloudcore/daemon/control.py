@@ -23,6 +23,7 @@ from cloudcore.daemon.front import FrontFactory
 from cloudcore.daemon.ground import Ground, Served
 from cloudcore.daemon.serving import Door, url
 from cloudcore.domain import addresses, policy, quotas
+from cloudcore.domain.instance_types import table
 from cloudcore.images.objects import ObjectStore as ImageObjects
 from cloudcore.images.worker import ImageWorker
 from cloudcore.rpc.compute import COMPUTE
@@ -76,6 +77,7 @@ def api_door(under: Ground, bus: Bus, database: Database[Any], auth: AuthManager
         off_reactor=under.in_thread, page_secret=page_secret(under),
         region=config.cloud.region, zones=(config.cloud.zone,), endpoint=lambda: f"{config.api.listen}:{door.port}",
         cidr=config.network.cidr, limits=limits(under), cell=config.cloud.cell,
+        types=table(config.instance_types.own, config.instance_types.withdrawn.split()),
         elastic_cidr=addresses.check_elastic(config.network.elastic_cidr, config.network.cidr),
         failpoint=under.failpoint, throttle=throttle(under), sigv2=config.api.sigv2,
     )  # fmt: skip

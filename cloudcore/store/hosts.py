@@ -24,6 +24,7 @@ MOVE = (
     .values(generation=hosts.c.generation + 1, revision=NEXT_REVISION,
             **{f"used_{amount}": sa.bindparam(f"new_{amount}") for amount in AMOUNTS})
 )  # fmt: skip
+CAPACITIES = sa.select(hosts.c.zone, *(hosts.c[amount] for amount in AMOUNTS)).distinct()
 ALLOCATE = sa.insert(allocations)
 
 
@@ -69,6 +70,13 @@ class Hosts:
         """(database time, hosts changed after this revision): what the scheduler's view reads."""
         found = self._connection.execute(sa.select(*COLUMNS).where(hosts.c.revision > revision))
         return self._now(), [Host(*row) for row in found]
+
+    def capacities(self) -> dict[str, list[Demand]]:
+        """{zone: what hosts there have in all, disabled ones too}: each amount once, however many hosts are alike."""
+        found: dict[str, list[Demand]] = {}
+        for zone, *amounts in self._connection.execute(CAPACITIES):
+            found.setdefault(zone, []).append(Demand(*amounts))
+        return found
 
     def enable(self, name: str, enabled: bool) -> Host:
         """A disabled host gets no new instances; what runs there stays. Raises HOST_UNKNOWN."""

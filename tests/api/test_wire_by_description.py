@@ -23,9 +23,10 @@ from cloudcore.api.describing import Kind
 from cloudcore.api.group_actions import GROUP, RULE
 from cloudcore.api.image_actions import IMAGE
 from cloudcore.api.instance_describes import INSTANCE, STATUS
+from cloudcore.api.instance_types import OFFERINGS, TYPE
 from cloudcore.api.interfaces import INTERFACE
 from cloudcore.api.key_actions import KEY_PAIR
-from cloudcore.api.places import OFFERINGS, REGION, SUBNET, TYPE, VPC, ZONE
+from cloudcore.api.places import REGION, SUBNET, VPC, ZONE
 from cloudcore.api.tagging import TAG
 from cloudcore.api.wire import SERVICES, Wire
 from cloudcore.errors import CloudError, Code

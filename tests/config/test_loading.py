@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from cloudcore.config.lines import lines_of
-from cloudcore.config.loading import BadConfiguration, load, parse
+from cloudcore.config.loading import SECTIONS, BadConfiguration, fields_of, load, parse
 from cloudcore.config.model import Config
+from cloudcore.domain.instance_types import BUILT_IN, InstanceType, table
 from cloudcore.domain.quotas import ELASTIC, GROUPS, INSTANCES, LIMITS, RULES, VCPUS
 from cloudcore.errors import Code
 
@@ -41,6 +42,27 @@ MISTAKES = [
      "environment  CLOUDCORE_API__PORT=many   must be an integer 0–65535 (0 picks a free port)"),
     ("", {"CLOUDCORE_BUS__URL": "http://u:secret@h"},
      "environment  CLOUDCORE_BUS__URL=…   must begin with amqp:// or amqps://"),
+    ('[instance_types]\nwithdrawn = "r5.* x9.large"', {},
+     'line 2  [instance_types] withdrawn = "r5.* x9.large"   must be names of built-in types, or patterns of them '
+     "such as r5.*, with spaces between"),
+    ('[instance_types]\nwithdrawn = "*"', {},
+     'line 2  [instance_types] withdrawn = "*"   leaves no instance type at all'),
+    ("", {"CLOUDCORE_INSTANCE_TYPES__WITHDRAWN": "*"},
+     'environment  [instance_types] withdrawn = "*"   leaves no instance type at all'),
+    ('[instance_types."m5.large"]\nvcpus = 2\nmemory_mib = 8192\ndisk_gib = 0', {},
+     'line 4  [instance_types."m5.large"] disk_gib = 0   must be an integer 1–65536'),
+    ('[instance_types."m5.large"]\nvcpus = true\nmemory_mib = 8192\ndisk_gib = 1', {},
+     'line 2  [instance_types."m5.large"] vcpus = true   must be an integer 1–1024'),
+    ('[instance_types."m5.large"]\nvcpus = 2', {},
+     'line 1  [instance_types."m5.large"]   lacks memory_mib, disk_gib'),
+    ('[instance_types]\n"m5.large" = { vcpus = 2, memory_mib = 64, disk_gib = 1, gpus = 1 }', {},
+     'line 2  [instance_types."m5.large"] gpus = 1   unknown key; a type has vcpus, memory_mib, disk_gib'),
+    ("[instance_types.m5.large]\nvcpus = 2", {},
+     'line 1  [instance_types."m5"]   needs quotes: [instance_types."m5.large"]'),
+    ('[instance_types."Big One"]\nvcpus = 2', {},
+     'line 1  [instance_types."Big One"]   must be called FAMILY.SIZE, in small letters, digits and -, '
+     "such as m5.large"),
+    ("[instance_types]\nown = 1", {}, "line 2  [instance_types] own = 1   unknown key"),
     ("[api\n", {}, "file  is not TOML   Expected ']' at the end of a table declaration (at line 1, column 5)"),
 ]  # fmt: skip
 
@@ -81,6 +103,29 @@ def test_file_and_environment_join_and_the_environment_wins(tmp_path: Path) -> N
     assert isinstance(config.compute.vcpu_ratio, float)
 
 
+def test_instance_types_are_added_replaced_and_withdrawn() -> None:
+    text = """[instance_types]
+withdrawn = "r5.* t3.micro"
+"tiny.one" = { vcpus = 1, memory_mib = 64, disk_gib = 1 }
+[instance_types."m5.large"]
+vcpus = 3
+memory_mib = 8000
+disk_gib = 20
+"""
+    types = parse(text, {}).instance_types
+    assert types.own == (InstanceType("tiny.one", 1, 64, 1), InstanceType("m5.large", 3, 8000, 20))
+    offered = table(types.own, types.withdrawn.split())
+    assert offered["m5.large"].vcpus == 3
+    assert set(offered) == {kind.name for kind in BUILT_IN if not kind.name.startswith("r5.")} - {"t3.micro"} | {
+        "tiny.one"}  # fmt: skip
+
+
+def test_a_cloud_may_have_types_of_its_own_alone() -> None:
+    only = '[instance_types."tiny.one"]\nvcpus = 1\nmemory_mib = 64\ndisk_gib = 1\n'
+    types = parse(only, {"CLOUDCORE_INSTANCE_TYPES__WITHDRAWN": "*"}).instance_types
+    assert list(table(types.own, types.withdrawn.split())) == ["tiny.one"]
+
+
 def test_a_file_that_cannot_be_read_is_a_mistake(tmp_path: Path) -> None:
     path = tmp_path / "cloudcore.toml"
     path.write_bytes(b"\xff")
@@ -92,7 +137,9 @@ def test_a_file_that_cannot_be_read_is_a_mistake(tmp_path: Path) -> None:
 def test_the_defaults_keep_their_own_rules() -> None:
     assert parse("", {}) == Config()
     every = {f"CLOUDCORE_{section}__{name}".upper(): str(getattr(getattr(Config(), section), name))
-             for section in Config.__slots__ for name in getattr(Config(), section).__slots__}
+             for section in SECTIONS for name in fields_of(section)}
+    assert set(SECTIONS) == set(Config.__slots__)
+    assert len(every) > 40
     assert parse("", every) == Config()
 
 
