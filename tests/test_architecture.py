@@ -27,6 +27,7 @@ RANKS = {
     "cloudcore.web": 1,
     "cloudcore.rpc": 2,
     "cloudcore.bus": 3, "cloudcore.store": 3, "cloudcore.virt": 3, "cloudcore.netdev": 3,
+    "cloudcore.blockdev": 3,
     "cloudcore.auth": 4,
     "cloudcore.api": 5, "cloudcore.conductor": 5, "cloudcore.scheduler": 5, "cloudcore.network": 5,
     "cloudcore.compute": 5, "cloudcore.volume": 5, "cloudcore.images": 5, "cloudcore.metadata": 5, "objectstore": 5,

@@ -16,6 +16,8 @@ PREFIXES = {
     "security-group-rule": "sgr",
     "volume": "vol",
     "snapshot": "snap",
+    "import-image-task": "import-ami",
+    "import-snapshot-task": "import-snap",
     "vpc": "vpc",
     "subnet": "subnet",
     "network-interface": "eni",
@@ -27,7 +29,7 @@ PREFIXES = {
     "elastic-ip-association": "eipassoc",
 }
 KINDS = {prefix: kind for kind, prefix in PREFIXES.items()}
-FORM = re.compile(r"([a-z]+)-([0-9a-f]{8}|[0-9a-f]{17})")
+FORM = re.compile(r"([a-z]+(?:-[a-z]+)?)-([0-9a-f]{8}|[0-9a-f]{17})")
 
 RandomBytes = Callable[[int], bytes]  # like os.urandom
 

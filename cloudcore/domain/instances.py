@@ -146,3 +146,4 @@ class Instance:
     port_revision: int = 0  # grows with each change of what its port says, within a generation too
     port_applied: int = 0  # the revision that the host has confirmed
     profile: str | None = None  # the id of its instance profile
+    disk_revision: int = 0  # grows with each change of which volumes it has

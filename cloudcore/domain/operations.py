@@ -14,6 +14,14 @@ STEPS: dict[str, tuple[str, ...]] = {
     "regroup": ("spread",),
     "replug": ("replug",),  # of an instance, whatever its generation: what its port says has changed
     "address": ("withdraw", "grant"),  # an elastic one: gone from where it was before it is anywhere else
+    "create-volume": ("lodge", "furnish"),  # a host for its bytes, and the bytes
+    "delete-volume": ("erase",),
+    "grow-volume": ("grow",),
+    "redisk": ("serve", "redisk"),  # of an instance: what lies on other hosts is served, then the host hears the list
+    "withhold": ("withhold",),  # of a volume: served to no other host any more
+    "snapshot": ("copy",),  # of a batch: all of one moment; an image that waits for it is complete then
+    "discard": ("discard",),  # of a content that nothing names any more
+    "import": ("import",),
 }
 
 GIVES_UP: dict[str, float] = {
@@ -24,9 +32,18 @@ GIVES_UP: dict[str, float] = {
     "regroup": float("inf"),
     "replug": float("inf"),
     "address": float("inf"),
+    "create-volume": 280.0,
+    "delete-volume": float("inf"),
+    "grow-volume": float("inf"),
+    "redisk": float("inf"),
+    "withhold": float("inf"),
+    "snapshot": 86400.0,
+    "discard": float("inf"),
+    "import": 86400.0,
 }
 
-JOINED = frozenset({"regroup", "replug"})  # what is told is read when it is told: those that still wait are one
+# What is told is read when it is told: those that still wait are one.
+JOINED = frozenset({"regroup", "replug", "redisk", "withhold"})
 
 LEASE = 15.0  # seconds: how long the steps of a conductor that died stay untouched; one that lives renews in time
 RETRY_DELAYS = (1.0, 2.0, 4.0, 8.0, 10.0)  # seconds after the first, second ... attempt; the last one goes on

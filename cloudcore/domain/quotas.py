@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 INSTANCES, VCPUS, GROUPS, RULES = "instances", "vcpus", "security-groups", "rules-per-security-group"
 ELASTIC = "elastic-addresses"
+VOLUMES, GIGABYTES, SNAPSHOTS = "volumes", "volume-gigabytes", "snapshots"
 
 LIMITS: Mapping[str, int] = {
     INSTANCES: 100,
@@ -14,6 +15,9 @@ LIMITS: Mapping[str, int] = {
     GROUPS: 500,
     RULES: 120,  # both directions together; EC2 counts 60 each
     ELASTIC: 20,
+    VOLUMES: 500,
+    GIGABYTES: 50_000,  # of all volumes together
+    SNAPSHOTS: 1000,
 }
 
 

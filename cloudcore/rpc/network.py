@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
+from cloudcore.domain.instance_profiles import InstanceRole
 from cloudcore.domain.security_groups import Group
 from cloudcore.errors import Code
 from cloudcore.rpc.contract import call, contract
@@ -20,7 +21,8 @@ from cloudcore.rpc.contract import call, contract
 @dataclass(frozen=True, slots=True)
 class Port:
     """One guest's place in the network. `metadata` is the document of domain/metadata_tree.py, plain JSON;
-    `user_data` the decoded bytes, None when there are none. `revision` orders what is said of one generation."""
+    `user_data` the decoded bytes, None when there are none. `revision` orders what is said of one generation. `role`
+    holds keys: it is shown to the guest, kept in the host's journal, and written nowhere else."""
 
     instance: str
     generation: int
@@ -32,6 +34,7 @@ class Port:
     metadata: dict[str, Any] = field(default_factory=dict)
     user_data: bytes | None = None
     revision: int = 0
+    role: InstanceRole | None = None  # since 1.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,4 +107,4 @@ class Network(Protocol):
     def present(self, request: Everything) -> Deferred[Ports]: ...
 
 
-NETWORK = contract("network", (1, 1), Network)
+NETWORK = contract("network", (1, 2), Network)

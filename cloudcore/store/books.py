@@ -15,7 +15,10 @@ from cloudcore.store.addresses import Addresses
 from cloudcore.store.audit import Audit
 from cloudcore.store.elastic_addresses import ElasticAddresses
 from cloudcore.store.hosts import Hosts
+from cloudcore.store.identity_tags import IdentityTags
 from cloudcore.store.images import Images
+from cloudcore.store.instance_keys import InstanceKeys
+from cloudcore.store.instance_profiles import InstanceProfiles, ProfileAssociations
 from cloudcore.store.instances import Instances
 from cloudcore.store.key_pairs import KeyPairs
 from cloudcore.store.memberships import Memberships
@@ -24,7 +27,9 @@ from cloudcore.store.quotas import Quotas
 from cloudcore.store.requests import Requests
 from cloudcore.store.roles import Roles
 from cloudcore.store.security_groups import SecurityGroups
+from cloudcore.store.snapshots import Contents, Snapshots
 from cloudcore.store.tags import Tags
+from cloudcore.store.volumes import Attachments, Volumes
 
 Repository = TypeVar("Repository")
 
@@ -46,6 +51,10 @@ class Books:
         self.addresses = Addresses(connection, self.now)
         self.elastic = ElasticAddresses(connection, self.now)
         self.images = Images(connection, self.now)
+        self.volumes = Volumes(connection, self.now)
+        self.attachments = Attachments(connection, self.now)
+        self.snapshots = Snapshots(connection, self.now)
+        self.contents = Contents(connection, self.now)
         self.key_pairs = KeyPairs(connection, self.now)
         self.groups = SecurityGroups(connection, self.now)
         self.memberships = Memberships(connection, self.now)
@@ -53,6 +62,10 @@ class Books:
         self.quotas = Quotas(connection, self.now)
         self.requests = Requests(connection, self.now)
         self.roles = Roles(connection, self.now)
+        self.identity_tags = IdentityTags(connection, self.now)
+        self.profiles = InstanceProfiles(connection, self.now)
+        self.profile_associations = ProfileAssociations(connection, self.now)
+        self.instance_keys = InstanceKeys(connection, self.now)
         self.audit = Audit(connection, self.now)
 
     def now(self) -> float:

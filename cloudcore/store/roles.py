@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, fields
+from typing import Any
 
 import sqlalchemy as sa
 
 from cloudcore.domain.roles import Role
 from cloudcore.errors import CloudError, Code
-from cloudcore.store.schema import role_policies, roles
+from cloudcore.store.schema import identity_tags, role_policies, roles
 
 COLUMNS = [roles.c[field.name] for field in fields(Role)]
 
@@ -33,6 +34,11 @@ class Roles:
             raise role_unknown(name)
         return Role(**row._mapping)
 
+    def found(self, ids: Collection[str]) -> dict[str, Role]:
+        """By id."""
+        chosen = sa.select(*COLUMNS).where(roles.c.id.in_(list(ids)))
+        return {row.id: Role(**row._mapping) for row in self._connection.execute(chosen)} if ids else {}
+
     def page(self, project: str, after: str, count: int) -> list[Role]:
         """In order of name, those after this one."""
         mine = sa.select(*COLUMNS).where(roles.c.project == project, roles.c.name > after)
@@ -43,11 +49,20 @@ class Roles:
         return self._connection.scalar(
             sa.select(sa.func.count()).select_from(roles).where(roles.c.project == project)) or 0  # fmt: skip
 
+    def update(self, role: Role, **changes: Any) -> None:
+        """Description, trust, longest. Sessions go on: these say who may begin one, and how long it may be."""
+        self._connection.execute(sa.update(roles).where(roles.c.id == role.id).values(**changes))
+
     def delete(self, role: Role) -> None:
-        """Its sessions end with it. Raises IN_USE while it has policies."""
+        """Its sessions end with it. Raises IN_USE while it has policies or an instance profile holds it."""
         if self.policies(role):
             raise CloudError(Code.IN_USE, "Cannot delete entity, must delete policies first.")
-        self._connection.execute(sa.delete(roles).where(roles.c.id == role.id))
+        try:
+            self._connection.execute(sa.delete(roles).where(roles.c.id == role.id))
+        except sa.exc.IntegrityError:
+            text = "Cannot delete entity, must remove roles from instance profile first."
+            raise CloudError(Code.IN_USE, text) from None
+        self._connection.execute(sa.delete(identity_tags).where(identity_tags.c.resource == role.id))
 
     def policies(self, role: Role) -> dict[str, str]:
         """Documents by name, in order of name."""

@@ -6,34 +6,24 @@ constraints are trusted: code inserts and translates the refusal instead of look
 
 from __future__ import annotations
 
-from typing import Any
-
 import sqlalchemy as sa
 
-metadata = sa.MetaData(naming_convention={
-    "pk": "pk_%(table_name)s",
-    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-    "ck": "ck_%(table_name)s_%(constraint_name)s",
-    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-})  # fmt: skip
+from cloudcore.store.columns import flag, metadata, moment, number, text
+from cloudcore.store.volume_tables import (
+    attachments,
+    contents,
+    import_tasks,
+    snapshot_permissions,
+    snapshots,
+    volume_exports,
+    volume_modifications,
+    volumes,
+)
 
-
-def text(name: str, *rest: Any, **options: Any) -> sa.Column[Any]:
-    return sa.Column(name, sa.Text, *rest, nullable=options.pop("nullable", False), **options)
-
-
-def number(name: str, **options: Any) -> sa.Column[Any]:
-    return sa.Column(name, sa.BigInteger, nullable=options.pop("nullable", False), **options)
-
-
-def moment(name: str, **options: Any) -> sa.Column[Any]:
-    return sa.Column(name, sa.Double, nullable=options.pop("nullable", False), **options)
-
-
-def flag(name: str, **options: Any) -> sa.Column[Any]:
-    return sa.Column(name, sa.Boolean, nullable=options.pop("nullable", False), **options)
-
+__all__ = [  # what is declared elsewhere; all other tables are below
+    "metadata", "attachments", "contents", "import_tasks", "snapshot_permissions", "snapshots", "volume_exports",
+    "volume_modifications", "volumes",
+]  # fmt: skip
 
 # -- who -------------------------------------------------------------------------------------------------------------
 
@@ -168,11 +158,23 @@ images = sa.Table(
     text("architecture"),
     text("root_device"),
     flag("public"),
-    text("state"),  # available | deregistered
+    text("state"),  # pending | available | failed | deregistered
     moment("created"),
+    text("content", nullable=True),  # contents.id of the root disk; NULL while it is pending
+    text("mappings", server_default="[]"),  # JSON: what domain/images.py calls Mapping, the root disk's first
+    moment("deprecated", nullable=True),  # from when on it is
+    text("source_instance", nullable=True),  # of CreateImage
+    text("source_image", nullable=True),  # of CopyImage
+    text("reason", nullable=True),
 )  # fmt: skip
 sa.Index("uq_images_name", images.c.project, images.c.name, unique=True,
          sqlite_where=images.c.state == "available", postgresql_where=images.c.state == "available")  # fmt: skip
+
+image_permissions = sa.Table(
+    "image_permissions", metadata,
+    text("image", sa.ForeignKey("images.id", ondelete="CASCADE"), primary_key=True),
+    text("project", primary_key=True, index=True),
+)  # fmt: skip
 
 security_groups = sa.Table(
     "security_groups", metadata,
@@ -280,6 +282,7 @@ instances = sa.Table(
     number("port_revision", server_default="0"),
     number("port_applied", server_default="0"),
     text("profile", nullable=True),  # the id of its instance profile
+    number("disk_revision", server_default="0"),  # grows with each change of which volumes it has
     sa.Index("ix_instances_page", "project", "created", "id"),
     sa.Index("ix_instances_state", "state"),
 )  # fmt: skip

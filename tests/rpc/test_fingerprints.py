@@ -15,14 +15,16 @@ from cloudcore.rpc.contract import Contract, describe, fingerprint
 from cloudcore.rpc.images import IMAGES
 from cloudcore.rpc.network import NETWORK
 from cloudcore.rpc.scheduler import SCHEDULER
+from cloudcore.rpc.volume import VOLUME
 
-CONTRACTS = (COMPUTE, NETWORK, SCHEDULER, CONDUCTOR, FACT_SINK, IMAGES)
+CONTRACTS = (COMPUTE, NETWORK, SCHEDULER, CONDUCTOR, FACT_SINK, IMAGES, VOLUME)
 KNOWN: dict[str, tuple[tuple[int, int], str]] = {
-    "compute": ((1, 0), "4e37cf7fb7093c60"),
+    "compute": ((1, 1), "1b7bb6ccec0ac915"),
     "network": ((1, 1), "e9b4bc5d0ad2b41b"),
     "scheduler": ((1, 0), "37dc8bb9926a5bb6"),
     "conductor": ((1, 0), "6e8486c752b58933"),
     "conductor.facts": ((1, 0), "98a96a843c5ea08d"),
+    "volume": ((1, 0), "173c8af1acdf3e05"),
     "images": ((1, 0), "4ec9c83910f8a020"),
 }
 

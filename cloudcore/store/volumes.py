@@ -1,0 +1,202 @@
+"""Volumes and the instances that have them. Rows move by compare-and-swap on state and generation, as instances do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+import sqlalchemy as sa
+
+from cloudcore.domain.volumes import (
+    Attachment,
+    AttachmentState,
+    Modification,
+    Volume,
+    VolumeEvent,
+    VolumeState,
+    after,
+)
+from cloudcore.errors import CloudError, Code
+from cloudcore.store.instances import LostRace
+from cloudcore.store.pages import Wanted, page
+from cloudcore.store.schema import attachments, instances, volume_modifications, volumes
+
+COLUMNS = [volumes.c[field.name] for field in fields(Volume)]
+HELD = [attachments.c[field.name] for field in fields(Attachment)]
+IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
+FIND = sa.select(*COLUMNS).where(volumes.c.id == sa.bindparam("the_id"))
+OF_VOLUMES = sa.select(*HELD).where(attachments.c.volume.in_(IDS))
+OF_INSTANCES = (
+    sa.select(*HELD).where(attachments.c.instance.in_(IDS))
+    .order_by(attachments.c.root.desc(), attachments.c.since, attachments.c.device)
+)  # fmt: skip
+MINE: sa.BindParameter[Any] = sa.bindparam("the_instance")
+LAUNCHED = (
+    sa.update(attachments).where(attachments.c.instance == MINE, attachments.c.state == "attaching")
+    .values(state="attached")
+)  # fmt: skip
+MADE = (
+    sa.update(volumes)
+    .where(volumes.c.state == "creating",
+           volumes.c.id.in_(sa.select(attachments.c.volume).where(attachments.c.instance == MINE)))
+    .values(state="in-use", host=sa.bindparam("the_host"))
+)  # fmt: skip
+INSERT_VOLUMES, INSERT_ATTACHMENTS = sa.insert(volumes), sa.insert(attachments)
+
+
+@dataclass(frozen=True, slots=True)
+class ShownVolume:
+    volume: Volume
+    attachments: tuple[Attachment, ...]
+
+
+class Volumes:
+    def __init__(self, connection: sa.Connection, now: Callable[[], float]) -> None:
+        self._connection, self._now = connection, now
+
+    def insert(self, made: Iterable[Volume]) -> None:
+        self._connection.execute(INSERT_VOLUMES, [asdict(one) | {"state": one.state.value} for one in made])
+
+    def find(self, volume: str) -> Volume | None:
+        """Whoever owns it: for the conductor."""
+        row = self._connection.execute(FIND, {"the_id": volume}).one_or_none()
+        return volume_of(row) if row else None
+
+    def of_project(self, project: str, ids: Iterable[str]) -> dict[str, Volume]:
+        """Foreign equals absent."""
+        where = sa.and_(volumes.c.project == project, volumes.c.id.in_(list(ids)))
+        return {one.id: one for one in map(volume_of, self._connection.execute(sa.select(*COLUMNS).where(where)))}
+
+    def owned(self, project: str, volume: str) -> Volume:
+        """Raises VOLUME_UNKNOWN."""
+        found = self.of_project(project, [volume]).get(volume)
+        if found is None:
+            raise CloudError(Code.VOLUME_UNKNOWN, f"The volume '{volume}' does not exist.")
+        return found
+
+    def page(self, project: str, wanted: Wanted) -> list[ShownVolume]:
+        """By (created, id)."""
+        rows = self._connection.execute(page(volumes, COLUMNS, volumes.c.project == project, wanted))
+        found = [volume_of(row) for row in rows]
+        held = self._held([one.id for one in found])
+        return [ShownVolume(one, tuple(held.get(one.id, ()))) for one in found]
+
+    def on_host(self, host: str) -> list[Volume]:
+        there = sa.select(*COLUMNS).where(volumes.c.host == host)
+        return [volume_of(row) for row in self._connection.execute(there)]
+
+    def move(self, volume: Volume, event: VolumeEvent, **changes: Any) -> Volume:
+        """By the table; a request makes a new generation. Raises VOLUME_STATE, LostRace."""
+        target = after(volume.state, event)
+        if target is None:
+            text = f"The volume '{volume.id}' is {volume.state.value}; it cannot be moved by {event.value} from there"
+            raise CloudError(Code.VOLUME_STATE, text)
+        if event is VolumeEvent.DELETE and target is not volume.state:
+            changes.setdefault("generation", volume.generation + 1)
+        return self.change(volume, state=target, **changes)
+
+    def change(self, volume: Volume, **changes: Any) -> Volume:
+        """Raises LostRace."""
+        stored = {name: value.value if isinstance(value, VolumeState) else value for name, value in changes.items()}
+        same = sa.and_(volumes.c.id == volume.id, volumes.c.generation == volume.generation,
+                       volumes.c.state == volume.state.value)  # fmt: skip
+        if self._connection.execute(sa.update(volumes).where(same).values(**stored)).rowcount != 1:
+            raise LostRace(volume.id)
+        return replace(volume, **changes)
+
+    def remove(self, volume: str) -> None:
+        self._connection.execute(sa.delete(volumes).where(volumes.c.id == volume))
+
+    # -- modifications --
+
+    def modified(self, wanted: Modification) -> None:
+        """Puts the last modification of its volume."""
+        row = asdict(wanted)
+        mine = sa.update(volume_modifications).where(volume_modifications.c.volume == wanted.volume)
+        if not self._connection.execute(mine.values(**row)).rowcount:
+            self._connection.execute(sa.insert(volume_modifications).values(**row))
+
+    def modifications(self, project: str, ids: Collection[str] | None = None) -> list[Modification]:
+        """By volume id; all of the project where no ids are given."""
+        chosen = [volume_modifications.c[field.name] for field in fields(Modification)]
+        where = [volumes.c.id == volume_modifications.c.volume, volumes.c.project == project]
+        if ids is not None:
+            where.append(volumes.c.id.in_(list(ids)))
+        rows = self._connection.execute(sa.select(*chosen).where(*where).order_by(volumes.c.id))
+        return [Modification(**row._mapping) for row in rows]
+
+    def _held(self, ids: Collection[str]) -> dict[str, list[Attachment]]:
+        found: dict[str, list[Attachment]] = {}
+        if ids:
+            for row in self._connection.execute(OF_VOLUMES, {"ids": list(ids)}):
+                found.setdefault(row.volume, []).append(attachment_of(row))
+        return found
+
+
+class Attachments:
+    def __init__(self, connection: sa.Connection, now: Callable[[], float]) -> None:
+        self._connection, self._now = connection, now
+
+    def insert(self, made: Iterable[Attachment]) -> None:
+        """Raises BLOCK_DEVICE where the device or the volume is taken."""
+        rows = [asdict(one) | {"state": one.state.value} for one in made]
+        try:
+            self._connection.execute(INSERT_ATTACHMENTS, rows)
+        except sa.exc.IntegrityError:
+            names = ", ".join(row["device"] for row in rows)
+            raise CloudError(Code.BLOCK_DEVICE, f"Invalid value '{names}' for unixDevice. Attachment point {names} is "
+                                                "already in use") from None  # fmt: skip
+
+    def of_volume(self, volume: str) -> Attachment | None:
+        row = self._connection.execute(OF_VOLUMES, {"ids": [volume]}).one_or_none()
+        return attachment_of(row) if row else None
+
+    def of_instance(self, instance: str) -> list[Attachment]:
+        """The root's first."""
+        return self.of_instances([instance]).get(instance, [])
+
+    def of_instances(self, ids: Collection[str]) -> dict[str, list[Attachment]]:
+        found: dict[str, list[Attachment]] = {}
+        if ids:
+            for row in self._connection.execute(OF_INSTANCES, {"ids": list(ids)}):
+                found.setdefault(row.instance, []).append(attachment_of(row))
+        return found
+
+    def move(self, attachment: Attachment, state: AttachmentState) -> Attachment:
+        """Raises LostRace."""
+        same = sa.and_(*self._same(attachment), attachments.c.state == attachment.state.value)
+        if self._connection.execute(sa.update(attachments).where(same).values(state=state.value)).rowcount != 1:
+            raise LostRace(attachment.volume)
+        return replace(attachment, state=state)
+
+    def keep(self, attachment: Attachment, delete_on_termination: bool) -> None:
+        changed = sa.update(attachments).where(*self._same(attachment))
+        self._connection.execute(changed.values(delete_on_termination=delete_on_termination))
+
+    def remove(self, attachment: Attachment) -> None:
+        self._connection.execute(sa.delete(attachments).where(*self._same(attachment)))
+
+    def launched(self, instance: str, host: str) -> None:
+        """The guest runs with everything that its launch made."""
+        self._connection.execute(MADE, {"the_instance": instance, "the_host": host})
+        self._connection.execute(LAUNCHED, {"the_instance": instance})
+
+    def bump(self, instance: str) -> int:
+        """Another list of volumes is wanted of the instance's host: its new revision."""
+        mine = sa.update(instances).where(instances.c.id == instance)
+        raised = mine.values(disk_revision=instances.c.disk_revision + 1).returning(instances.c.disk_revision)
+        return int(self._connection.execute(raised).scalar_one())
+
+    def _same(self, attachment: Attachment) -> tuple[sa.ColumnElement[bool], ...]:
+        return attachments.c.volume == attachment.volume, attachments.c.instance == attachment.instance
+
+
+def volume_of(row: sa.Row[Any]) -> Volume:
+    values = dict(row._mapping)
+    return Volume(**values | {"state": VolumeState(values["state"])})
+
+
+def attachment_of(row: sa.Row[Any]) -> Attachment:
+    values = dict(row._mapping)
+    return Attachment(**values | {"state": AttachmentState(values["state"])})
