@@ -1,4 +1,4 @@
-"""ModifyInstanceAttribute: one attribute at a time, from one table.
+"""ModifyInstanceAttribute and ResetInstanceAttribute: one attribute at a time, from one table.
 
 Protection, shutdown behaviour and groups change at once. Type and user data need a stopped instance: its next start
 makes the guest anew from what is written here.
@@ -194,8 +194,34 @@ def _modify(books: Books, call: Call, id: str, given: Mapping[str, Any]) -> Outc
     return Outcome(None, (id,), operations)
 
 
+# What each attribute is without anybody's doing, by its name. Kernels and RAM disks of their own have none here.
+DEFAULTS: Mapping[str, Any] = {"kernel": None, "ramdisk": None, "sourceDestCheck": True}
+
+
+@dataclass(frozen=True, slots=True)
+class ResetInstanceAttribute:
+    InstanceId: str
+    Attribute: str
+
+
+async def reset_instance_attribute(call: Call, asked: ResetInstanceAttribute) -> Mapping[str, Any] | None:
+    if asked.Attribute not in DEFAULTS:
+        text = f"Invalid value '{asked.Attribute}' for Attribute: {', '.join(DEFAULTS)} can be reset"
+        raise CloudError(Code.BAD_VALUE, text)
+    return await call.change(_reset, asked)
+
+
+def _reset(books: Books, call: Call, asked: ResetInstanceAttribute) -> Outcome:
+    value = DEFAULTS[asked.Attribute]
+    if value is not None:
+        return _modify(books, call, asked.InstanceId, {asked.Attribute: value})
+    _check_stopped(owned.alive(books, call, asked.InstanceId), asked.Attribute)
+    return Outcome(None, (asked.InstanceId,))
+
+
 ACTIONS = {
     "ModifyInstanceAttribute": Action(
         modify_instance_attribute, ModifyInstanceAttribute, {"EnclaveOptions.Enabled": accepted(False)}
     ),
+    "ResetInstanceAttribute": Action(reset_instance_attribute, ResetInstanceAttribute),
 }
