@@ -16,7 +16,7 @@ from libcloud.compute.drivers.ec2 import EC2NodeDriver
 
 from tests.e2e.clouds import Cloud, environment, until
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("libcloud")]  # its guests are simulated
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")
