@@ -28,6 +28,10 @@ def new_role_id(random: RandomBytes) -> str:
     return "AROA" + digits(int.from_bytes(random(16)), LETTERS_AND_DIGITS, 17)
 
 
+def new_profile_id(random: RandomBytes) -> str:
+    return "AIPA" + digits(int.from_bytes(random(16)), LETTERS_AND_DIGITS, 17)
+
+
 def new_secret(random: RandomBytes) -> str:
     """40 letters and digits, 238 bits: no sign that a shell, a URL or an INI file reads as more than itself."""
     return digits(int.from_bytes(random(32)), BASE62, 40)

@@ -106,7 +106,8 @@ class AuthManager(Protocol):
 
     def credential(self, access_key: str) -> Deferred[Credential | None]:
         """None when the key is unknown or disabled, or its user or project is: all look alike (fails closed). A
-        temporary key's roles are its owner's now, and its caller has the boundary."""
+        temporary key's roles are its owner's now, and its caller has the boundary. Keys of instances (none of the
+        memory backend has one) belong to no user: theirs are domain/policy.py's INSTANCE."""
 
     def create_project(self, name: str, project_id: str | None = None) -> Deferred[Project]: ...
 

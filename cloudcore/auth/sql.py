@@ -23,8 +23,13 @@ from cloudcore.auth.seal import Sealer
 from cloudcore.auth.sessions import token_hash
 from cloudcore.domain.callers import Caller
 from cloudcore.domain.ids import RandomBytes
+from cloudcore.domain.instance_profiles import trusts_instances
+from cloudcore.domain.policy import INSTANCE
+from cloudcore.domain.roles import allowed_actions
 from cloudcore.errors import CloudError
+from cloudcore.store.books import Books
 from cloudcore.store.database import Store
+from cloudcore.store.instance_keys import LivingKey
 from cloudcore.store.schema import access_keys, grants, projects, roles, temporary_keys, users
 
 INSERT_IGNORE: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
@@ -41,7 +46,7 @@ class SqlAuthManager:
 
     async def _credential(self, access_key: str) -> Credential | None:
         if access_key.startswith(rules.TEMPORARY):
-            derived = await self._database.look(lambda books: books.over(TemporaryKeys).credential(access_key))
+            derived = await self._database.look(derived_credential, access_key)
             return derived and replace(derived, secret=self._unsealed(access_key, derived.secret))
         found = await self._database.look(lambda books: books.over(Accounts).credential(access_key))
         if found is None:
@@ -229,6 +234,26 @@ class Accounts:
             self._connection.execute(sa.insert(table).values(row))
         except sa.exc.IntegrityError:
             raise refusal from None
+
+
+def derived_credential(books: Books, access_key: str) -> Credential | None:
+    """Of a temporary key: a user's, or an instance's. The secret is sealed."""
+    found = books.over(TemporaryKeys).credential(access_key)
+    if found is None and (living := books.instance_keys.living(access_key)) is not None:
+        return of_instance(living)
+    return found
+
+
+def of_instance(living: LivingKey) -> Credential | None:
+    """It acts as the role does at this moment, in the place of no user. None when the role does not trust instances
+    any more."""
+    if not trusts_instances(living.trust, living.project):
+        return None
+    key, session = living.key, f"{living.role_name}/{living.key.instance}"  # no user's name: those have no slash
+    boundary = frozenset[str]().union(*map(allowed_actions, living.policies))
+    caller = Caller(key.id, key.role_id, session, living.project, living.project_name, INSTANCE, frozenset(), boundary,
+                    key.role_id, session)  # fmt: skip
+    return Credential(Secret(key.secret), caller, key.token_hash, key.expires)
 
 
 class TemporaryKeys:

@@ -74,6 +74,8 @@ def forgotten(books: Books, step: Step) -> Step | None:
     gone = books.instances.vacate(books.instances.observe(instance, Event.GUEST_GONE))
     books.memberships.leave(instance.id)
     books.tags.drop(interface_of(instance.id))
+    books.instance_keys.drop(instance.id)
+    books.profile_associations.end(instance.id)
     lead_nowhere(books, instance.id, step.request_id)
     if instance.host is not None:
         revisions = books.memberships.bump(groups)

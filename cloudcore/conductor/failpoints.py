@@ -13,6 +13,7 @@ FAILPOINTS = (
     "conductor.select.before", "conductor.select.after",  # the question to the scheduler
     "conductor.place.before", "conductor.place.after",  # the claim
     "conductor.refuse.before", "conductor.refuse.after",  # a launch that fails
+    "conductor.minted.before", "conductor.minted.after",  # a key for the role of an instance
     "conductor.plug.before", "conductor.plug.after",  # network.ensure
     "conductor.plugged.before", "conductor.plugged.after",
     "conductor.boot.before", "conductor.boot.after",  # compute.ensure, running

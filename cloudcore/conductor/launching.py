@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from cloudcore.conductor import facts, wanted
+from cloudcore.auth.instances import Keyring
+from cloudcore.conductor import credentials, facts, wanted
 from cloudcore.conductor.means import Means
-from cloudcore.conductor.subjects import SETTLED, again, current, finish, refuse, regroup
+from cloudcore.conductor.subjects import SETTLED, again, current, refuse, regroup
 from cloudcore.domain.instances import Instance
 from cloudcore.domain.placement import Demand
 from cloudcore.errors import CloudError, Code
@@ -83,20 +84,31 @@ def without_address(books: Books, step: Step, text: str) -> None:
 
 
 async def plug(means: Means, step: Step) -> Step | None:
-    host, network = await means.look(wanted_network, step, means.region)
+    """An instance with a profile has the key for its role before it runs."""
+    instance, network = await means.look(wanted_network, step, means.region, means.keyring)
+    if instance.profile is not None:
+        await credentials.provide(means, instance.id)
+        instance, network = await means.look(wanted_network, step, means.region, means.keyring)
+    host = instance.host or ""
     await means.tell("plug", host, lambda: means.network(host).ensure(network))
-    return await means.transact("plugged", finish, step)
+    return await means.transact("plugged", plugged, step, network.ports[0].revision)
 
 
-def wanted_network(books: Books, step: Step, region: str) -> tuple[str, WantedNetwork]:
+def plugged(books: Books, step: Step, revision: int) -> Step | None:
+    if revision:
+        books.instances.port_confirmed(step.subject, revision)
+    return books.operations.finish(step)
+
+
+def wanted_network(books: Books, step: Step, region: str,
+                   keyring: Keyring | None) -> tuple[Instance, WantedNetwork]:  # fmt: skip
     """The port, and those of its groups that the host may not have yet. Where a settled instance is in the same group
     the host has it, and hears of the new member with all others of that moment: else launching n instances would send
     n times n addresses."""
     instance = current(books, step)
-    host = instance.host or ""
-    port = wanted.port_of(books, instance, region)
-    known = set(books.memberships.shared(port.groups, instance.id, host, SETTLED))
-    return host, WantedNetwork((port,), books.memberships.needed(set(port.groups) - known))
+    port = wanted.port_of(books, instance, region, keyring)
+    known = set(books.memberships.shared(port.groups, instance.id, instance.host or "", SETTLED))
+    return instance, WantedNetwork((port,), books.memberships.needed(set(port.groups) - known))
 
 
 async def boot(means: Means, step: Step) -> Step | None:

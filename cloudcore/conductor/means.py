@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from cloudcore.auth.instances import Keyring
 from cloudcore.conductor.failpoints import Failpoint, none
 from cloudcore.conductor.silence import Silence
 from cloudcore.rpc.compute import COMPUTE, Compute
@@ -21,7 +22,7 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class Means:
     """`owner` names this conductor in leases: the same again after a restart, another for each copy. `region` is what
-    guests read in their metadata."""
+    guests read in their metadata. Without a `keyring` no instance gets keys for its role."""
 
     store: Store
     bus: Bus
@@ -29,6 +30,7 @@ class Means:
     owner: str
     region: str
     failpoint: Failpoint = none
+    keyring: Keyring | None = None
     clients: dict[str, Any] = field(default_factory=dict)
 
     async def transact(self, name: str, work: Callable[..., T], *args: Any) -> T:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from twisted.logger import Logger
 
+from cloudcore.auth.instances import Keyring
 from cloudcore.conductor import wanted
 from cloudcore.conductor.leading import held_by
 from cloudcore.conductor.means import Means
@@ -33,7 +34,8 @@ async def reconcile(means: Means, host: str) -> None:
         log.warn("{host} has {instance}, which is unknown here; it is left alone", host=host, instance=stranger)
     unplugged = behind(instances, ports)
     for at in range(0, len(unplugged), PORTS_AT_ONCE):
-        await means.network(host).ensure(await means.look(network_of, unplugged[at : at + PORTS_AT_ONCE], means.region))
+        missing = unplugged[at : at + PORTS_AT_ONCE]
+        await means.network(host).ensure(await means.look(network_of, missing, means.region, means.keyring))
     elastics = await means.look(held_by, host)
     for at in range(0, len(elastics), ELASTICS_AT_ONCE):
         await means.network(host).ensure(WantedNetwork(elastics=elastics[at : at + ELASTICS_AT_ONCE]))
@@ -58,8 +60,8 @@ def on_host(books: Books, host: str) -> list[Instance]:
     return books.instances.on_host(host)
 
 
-def network_of(books: Books, instances: list[Instance], region: str) -> WantedNetwork:
-    ports: list[Port] = [wanted.port_of(books, instance, region) for instance in instances]
+def network_of(books: Books, instances: list[Instance], region: str, keyring: Keyring | None) -> WantedNetwork:
+    ports: list[Port] = [wanted.port_of(books, instance, region, keyring) for instance in instances]
     return WantedNetwork(tuple(ports), books.memberships.needed(wanted.group_ids(ports)))
 
 

@@ -3,7 +3,8 @@ service answers. It belongs to no generation of the instance: whatever else beco
 
 from __future__ import annotations
 
-from cloudcore.conductor import wanted
+from cloudcore.auth.instances import Keyring
+from cloudcore.conductor import credentials, wanted
 from cloudcore.conductor.means import Means
 from cloudcore.domain.instances import State
 from cloudcore.rpc.network import WantedNetwork
@@ -15,18 +16,26 @@ ENDING = frozenset({State.SHUTTING_DOWN, State.TERMINATED})  # its port goes, or
 
 async def replug(means: Means, step: Step) -> Step | None:
     """An instance without a place has no port yet, and gets it with all that was changed before."""
-    revision, host, network = await means.look(changed_port, step.subject, means.region)
+    if await means.look(has_profile, step.subject):
+        await credentials.provide(means, step.subject)
+    revision, host, network = await means.look(changed_port, step.subject, means.region, means.keyring)
     if host is not None:
         await means.tell("replug", host, lambda: means.network(host).ensure(network))
     return await means.transact("confirmed", confirmed, step, revision)
 
 
-def changed_port(books: Books, id: str, region: str) -> tuple[int, str | None, WantedNetwork]:
+def has_profile(books: Books, id: str) -> bool:
+    instance = books.instances.find(id)
+    return instance is not None and instance.profile is not None and instance.host is not None
+
+
+def changed_port(books: Books, id: str, region: str,
+                 keyring: Keyring | None) -> tuple[int, str | None, WantedNetwork]:  # fmt: skip
     """(the revision that is told, the host to tell it, what)."""
     instance = books.instances.find(id)
     if instance is None or instance.host is None or instance.state in ENDING:
         return instance.port_revision if instance else 0, None, WantedNetwork()
-    port = wanted.port_of(books, instance, region)
+    port = wanted.port_of(books, instance, region, keyring)
     return port.revision, instance.host, WantedNetwork((port,), books.memberships.needed(port.groups))
 
 

@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from cloudcore.auth.instances import Keyring
 from cloudcore.conductor.facts import settle
 from cloudcore.conductor.failpoints import Failpoint, none
 from cloudcore.conductor.means import Means
@@ -55,9 +56,9 @@ class Conductor(Service):
     """Implements rpc.conductor.Conductor and FactSink on the topics `conductor` and `conductor.facts`."""
 
     def __init__(self, clock: IReactorTime, bus: Bus, store: Store, settings: Settings = Settings(),  # noqa: B008
-                 failpoint: Failpoint = none) -> None:  # fmt: skip
+                 failpoint: Failpoint = none, keyring: Keyring | None = None) -> None:  # fmt: skip
         self._clock, self._bus = clock, bus
-        self._means = Means(store, bus, Silence(clock), settings.owner, settings.region, failpoint)
+        self._means = Means(store, bus, Silence(clock), settings.owner, settings.region, failpoint, keyring)
         self._worker = Worker(clock, self._means, settings.concurrency, settings.sweep)
         self._beats: dict[str, Heartbeat] = {}
         self._gathering: IDelayedCall | None = None

@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from cloudcore.auth.instances import Keyring
 from cloudcore.domain.addresses import hostname
 from cloudcore.domain.ids import default_subnet, default_vpc, guest_uuid, interface_of, tap_name
 from cloudcore.domain.images import Image
+from cloudcore.domain.instance_profiles import InstanceRole
 from cloudcore.domain.instances import Instance, State
 from cloudcore.domain.metadata_tree import Association, MetadataFacts, Options, document
 from cloudcore.rpc.compute import ImageSource, WantedGuest
@@ -37,6 +39,7 @@ class Surroundings:
     groups: tuple[Association, ...]
     public_key: str | None
     tags: tuple[tuple[str, str], ...] | None = None  # None: the instance does not show its tags
+    role: InstanceRole | None = None
 
 
 def guest(instance: Instance, image: Image | None) -> WantedGuest:
@@ -71,7 +74,7 @@ def port(instance: Instance, around: Surroundings) -> Port:
     )  # fmt: skip
     groups = tuple(group.id for group in around.groups)
     return Port(instance.id, instance.generation, instance.mac, address, tap_name(instance.id), name, groups,
-                document(facts), instance.user_data, instance.port_revision)  # fmt: skip
+                document(facts), instance.user_data, instance.port_revision, around.role)  # fmt: skip
 
 
 # -- reading what it takes --------------------------------------------------------------------------------------------
@@ -81,7 +84,7 @@ def guest_of(books: Books, instance: Instance) -> WantedGuest:
     return guest(instance, books.images.find(instance.image))
 
 
-def port_of(books: Books, instance: Instance, region: str) -> Port:
+def port_of(books: Books, instance: Instance, region: str, keyring: Keyring | None) -> Port:
     host = books.hosts.find(instance.host or "")
     image = books.images.find(instance.image)
     names = books.groups.names(books.instances.groups_of(instance.id))
@@ -94,6 +97,7 @@ def port_of(books: Books, instance: Instance, region: str) -> Port:
         groups=tuple(Association(name, id) for id, name in sorted(names.items())),
         public_key=pair.public_key if pair else None,
         tags=tags_of(books, instance) if instance.metadata_tags else None,
+        role=keyring.held(books, instance) if keyring else None,
     )
     return port(instance, around)
 

@@ -12,6 +12,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from cloudcore.conductor.credentials import LOOKED, renewed
 from cloudcore.conductor.means import Means
 from cloudcore.conductor.steps import STEP_FUNCTIONS
 from cloudcore.conductor.subjects import GaveUp, Outdated, again, refuse
@@ -32,6 +33,8 @@ class Worker:
         self._clock, self._means, self._concurrency, self._sweep = clock, means, concurrency, sweep
         self._loops = [(LoopingCall(self.wake), sweep), (LoopingCall(self._renew), LEASE / 3),
                        (LoopingCall(self._prune), PRUNE_EVERY)]  # fmt: skip
+        if means.keyring is not None:
+            self._loops.append((LoopingCall(self._renew_keys), LOOKED))
         for loop, _ in self._loops:
             loop.clock = clock
         self._under_way: dict[str, Deferred[None]] = {}
@@ -138,6 +141,13 @@ class Worker:
 
     async def _renewed(self, held: list[str]) -> None:
         await self._means.store.transact(renew, self._means.owner, held)
+
+    def _renew_keys(self) -> None:
+        self._task(self._keys_renewed())
+
+    async def _keys_renewed(self) -> None:
+        if await self._means.store.transact(renewed):
+            self.wake()
 
     def _prune(self) -> None:
         self._task(self._pruned())

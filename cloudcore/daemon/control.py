@@ -14,13 +14,14 @@ from cloudcore.api.calls import Cloud
 from cloudcore.api.site import Api
 from cloudcore.api.throttling import Throttle
 from cloudcore.api.transport import ApiFactory
+from cloudcore.auth.instances import Keyring
 from cloudcore.auth.model import AuthManager
 from cloudcore.conductor.service import Conductor
 from cloudcore.conductor.service import Settings as ConductorSettings
 from cloudcore.config.places import master_key_file
 from cloudcore.daemon import places
 from cloudcore.daemon.front import FrontFactory
-from cloudcore.daemon.ground import Ground, Served
+from cloudcore.daemon.ground import Ground, Served, sealer_of
 from cloudcore.daemon.serving import Door, url
 from cloudcore.domain import addresses, policy, quotas
 from cloudcore.domain.instance_types import table
@@ -64,7 +65,7 @@ def conductor(under: Ground, bus: Bus, database: Database[Any]) -> Service:
     configured = under.config.conductor
     settings = ConductorSettings(f"conductor@{under.host}", under.config.cloud.region, configured.concurrency,
                                  configured.sweep)  # fmt: skip
-    return Conductor(under.reactor, bus, database, settings, under.failpoint)
+    return Conductor(under.reactor, bus, database, settings, under.failpoint, Keyring(sealer_of(under)))
 
 
 def api_door(under: Ground, bus: Bus, database: Database[Any], auth: AuthManager, s3: str = "") -> Door:

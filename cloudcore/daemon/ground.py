@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from cloudcore.auth.cached import CachedAuthManager
 from cloudcore.auth.model import AuthManager
 from cloudcore.auth.rules import IMAGE_FETCHER
-from cloudcore.auth.seal import read_sealer
+from cloudcore.auth.seal import Sealer, read_sealer
 from cloudcore.auth.sql import SqlAuthManager
 from cloudcore.bus.amqp.bus import AmqpBus
 from cloudcore.bus.loopback import LoopbackBus
@@ -81,8 +81,11 @@ def database_of(under: Ground) -> Database[Any]:
 
 
 def auth_of(under: Ground, database: Database[Any]) -> AuthManager:
-    sealer = read_sealer(master_key_file(under.config, under.state), os.urandom)
-    return CachedAuthManager(SqlAuthManager(database, sealer), under.reactor, under.config.auth.cache_seconds)
+    return CachedAuthManager(SqlAuthManager(database, sealer_of(under)), under.reactor, under.config.auth.cache_seconds)
+
+
+def sealer_of(under: Ground) -> Sealer:
+    return read_sealer(master_key_file(under.config, under.state), os.urandom)
 
 
 async def objects_of(under: Ground, auth: AuthManager | None, endpoint: str = "") -> ObjectStore:

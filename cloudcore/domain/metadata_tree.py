@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cloudcore.domain.instance_profiles import InstanceRole, iam_tree
+
 VERSIONS = (
     "1.0", "2007-01-19", "2007-03-01", "2007-08-29", "2007-10-10", "2007-12-15", "2008-02-01", "2008-09-01",
     "2009-04-04", "2011-01-01", "2011-05-01", "2012-01-12", "2014-02-25", "2014-11-05", "2015-10-20", "2016-04-19",
@@ -109,6 +111,12 @@ def with_public(found: Mapping[str, Any], mac: str, public: str) -> dict[str, An
                             "ipv4-associations": {public: macs[mac].get("local-ipv4s", "")}}  # fmt: skip
         tree["network"] = {"interfaces": {"macs": macs | {mac: mine}}}
     return {**found, META_DATA: tree}
+
+
+def with_role(found: Mapping[str, Any], held: InstanceRole) -> dict[str, Any]:
+    """The same document of an instance that has a profile. Its keys travel beside the document and not in it: what
+    holds secrets is made where it is served."""
+    return {**found, META_DATA: {**found.get(META_DATA, {}), "iam": iam_tree(held)}}
 
 
 def options(found: Mapping[str, Any]) -> Options:

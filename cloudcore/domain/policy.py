@@ -14,11 +14,14 @@ from cloudcore.domain.callers import Caller
 POLICY: tuple[tuple[str, tuple[str, ...]], ...] = (
     # role        actions
     ("admin", ("*",)),
-    ("operator", ("ec2:*", "s3:*", "sts:*", "iam:Get*", "iam:List*", "iam:CreateAccessKey", "iam:DeleteAccessKey")),
+    ("operator", ("ec2:*", "s3:*", "sts:*", "iam:Get*", "iam:List*", "iam:PassRole", "iam:CreateAccessKey",
+                  "iam:DeleteAccessKey")),
     ("user", ("ec2:*", "s3:*", "sts:*", "iam:GetUser", "iam:ListAccountAliases", "iam:ListRoles", "iam:GetRole",
-              "iam:GetRolePolicy", "iam:ListRolePolicies", "iam:ListAttachedRolePolicies", "iam:ListAccessKeys",
-              "iam:CreateAccessKey", "iam:DeleteAccessKey")),
-    ("auditor", ("ec2:Describe*", "ec2:GetConsoleOutput", "s3:Get*", "s3:List*", "sts:GetCallerIdentity",
+              "iam:GetRolePolicy", "iam:ListRolePolicies", "iam:ListAttachedRolePolicies", "iam:ListRoleTags",
+              "iam:GetInstanceProfile", "iam:ListInstanceProfiles", "iam:ListInstanceProfilesForRole",
+              "iam:ListInstanceProfileTags", "iam:PassRole", "iam:ListAccessKeys", "iam:CreateAccessKey",
+              "iam:DeleteAccessKey")),
+    ("auditor", ("ec2:Describe*", "ec2:GetConsoleOutput", "ec2:GetEbs*", "s3:Get*", "s3:List*", "sts:GetCallerIdentity",
                  "iam:GetUser")),
     # the image worker's and the hosts' account: images of every project, and nothing else
     ("fetcher", ("s3:GetObject", "s3:PutObject", "objectstore:AnyProject")),
@@ -32,6 +35,10 @@ ACROSS_PROJECTS = frozenset({"objectstore:AnyProject", "iam:ListUsers"})
 # What answers with a secret that is worth rights: by POST and a signed header only. A temporary key may none of it, nor
 # change anything in IAM.
 MINTING = frozenset({"sts:GetSessionToken", "sts:AssumeRole", "iam:CreateAccessKey"})
+# To give an instance a profile; no action of its own. What the instance then may is bounded by INSTANCE, so that nobody
+# who may this gets by it what is not his already; a temporary key, whose bounds are narrower, may not.
+PASS_ROLE = "iam:PassRole"  # noqa: S105
+INSTANCE = frozenset({"user"})  # the role here of whoever acts with an instance's keys
 ALWAYS = "sts:GetCallerIdentity"  # what every boundary holds: to learn who one is
 
 

@@ -3,7 +3,8 @@
 What would be kept and not obeyed is refused instead. A role's policy has statements of Effect Allow, actions and
 Resource "*", and nothing else: no Deny, no Condition, no NotAction, no single resources. A trust policy allows
 sts:AssumeRole to principals of the account or to services. What a session may do is what the policies allow and its
-holder may do too: a role never adds a right.
+holder may do too: a role never adds a right. Of the services only ec2.amazonaws.com assumes any: for instances, through
+their profiles (domain/instance_profiles.py).
 """
 
 from __future__ import annotations
@@ -54,9 +55,18 @@ def allowed_actions(document: str) -> frozenset[str]:
 
 
 def principals(document: str, project: str) -> frozenset[str]:
-    """ARNs of users, or of the account's root for all of them, that may assume the role. Services are understood and
-    assume nothing. Raises POLICY_MALFORMED."""
+    """ARNs of users, or of the account's root for all of them, that may assume the role. Raises POLICY_MALFORMED."""
+    return _trusted(document, project)[0]
+
+
+def services(document: str, project: str) -> frozenset[str]:
+    """Services that may assume the role: ec2.amazonaws.com. Raises POLICY_MALFORMED."""
+    return _trusted(document, project)[1]
+
+
+def _trusted(document: str, project: str) -> tuple[frozenset[str], frozenset[str]]:
     found: set[str] = set()
+    served: set[str] = set()
     for statement in _statements(document, {"Effect", "Action", "Principal"}):
         named = statement["Principal"]
         if _texts(statement["Action"]) != ["sts:AssumeRole"]:
@@ -65,13 +75,14 @@ def principals(document: str, project: str) -> frozenset[str]:
             raise _malformed("Principal must name AWS or Service")
         if not all(map(SERVICE.fullmatch, _texts(named.get("Service", [])))):
             raise _malformed("a Service is named like ec2.amazonaws.com")
+        served.update(_texts(named.get("Service", [])))
         for name in _texts(named.get("AWS", [])):
             arn = f"arn:aws:iam::{name}:root" if re.fullmatch("[0-9]{12}", name) else name
             match = ARN.fullmatch(arn)
             if match is None or match[1] != project:
                 raise _malformed(f"the principal '{name[:128]}' is no user and not the root of account {project}")
             found.add(arn)
-    return frozenset(found)
+    return frozenset(found), frozenset(served)
 
 
 def _statements(document: str, members: set[str]) -> Iterator[dict[str, Any]]:

@@ -198,7 +198,8 @@ def _header(request: Request, name: str) -> str | None:
 
 
 def _content(request: Request, port: Port, path: str) -> bytes:
-    found = metadata_tree.find(port.metadata, port.user_data, path)
+    document = metadata_tree.with_role(port.metadata, port.role) if port.role else port.metadata
+    found = metadata_tree.find(document, port.user_data, path)
     if found is None:
         raise Refusal(404)
     if isinstance(found, metadata_tree.Listing):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from cloudcore.store.columns import flag, metadata, moment, number, text
+from cloudcore.store.profile_tables import identity_tags, instance_keys, instance_profiles, profile_associations
 from cloudcore.store.volume_tables import (
     attachments,
     contents,
@@ -21,7 +22,8 @@ from cloudcore.store.volume_tables import (
 )
 
 __all__ = [  # what is declared elsewhere; all other tables are below
-    "metadata", "attachments", "contents", "import_tasks", "snapshot_permissions", "snapshots", "volume_exports",
+    "metadata", "attachments", "contents", "identity_tags", "import_tasks", "instance_keys", "instance_profiles",
+    "profile_associations", "snapshot_permissions", "snapshots", "volume_exports",
     "volume_modifications", "volumes",
 ]  # fmt: skip
 
@@ -80,48 +82,6 @@ temporary_keys = sa.Table(
     number("role_revision"),
     text("assumed"),  # ROLE/SESSION, or nothing
     text("boundary"),  # action patterns with blanks between
-    moment("expires"),
-)  # fmt: skip
-
-identity_tags = sa.Table(
-    "identity_tags", metadata,
-    text("resource", primary_key=True),  # the id of a role or of an instance profile
-    text("key", primary_key=True),
-    text("value"),
-)  # fmt: skip
-
-instance_profiles = sa.Table(
-    "instance_profiles", metadata,
-    text("id", primary_key=True),
-    text("project"),
-    text("name"),
-    text("path"),  # begins and ends in /
-    moment("created"),
-    text("role_id", sa.ForeignKey("roles.id"), nullable=True, index=True),
-    sa.UniqueConstraint("project", "name"),
-)  # fmt: skip
-
-profile_associations = sa.Table(
-    "profile_associations", metadata,
-    text("id", primary_key=True),
-    text("project"),
-    text("instance", sa.ForeignKey("instances.id", ondelete="CASCADE"), unique=True),
-    text("profile_id", index=True),  # and its ARN stay here should the profile go
-    text("profile_arn"),
-    moment("created"),
-    sa.Index("ix_profile_associations_page", "project", "created", "id"),
-)  # fmt: skip
-
-instance_keys = sa.Table(
-    "instance_keys", metadata,
-    text("id", primary_key=True),
-    text("secret"),  # sealed
-    text("token"),  # sealed
-    text("token_hash"),  # SHA-256 of the session token, hexadecimal
-    text("instance", sa.ForeignKey("instances.id", ondelete="CASCADE"), index=True),
-    text("profile_id"),
-    text("role_id", sa.ForeignKey("roles.id", ondelete="CASCADE"), index=True),
-    moment("created"),
     moment("expires"),
 )  # fmt: skip
 
