@@ -36,7 +36,7 @@ GUESTS = (
     "syslinux-common", "mtools", "dosfstools", "fdisk", "e2fsprogs", "cpio", "binutils", "openssh-client",
 )
 ALWAYS = ("python3-venv",)
-TESTS = ("rabbitmq-server", "postgresql", "iputils-ping", "git", "openssh-client")
+TESTS = ("rabbitmq-server", "postgresql", "iputils-ping", "git", "openssh-client", "mmdebstrap")
 # Debian starts these when they are installed. We run our own, and leave none of theirs running.
 SERVICES = {
     "rabbitmq-server": ("rabbitmq-server",), "postgresql": ("postgresql",),

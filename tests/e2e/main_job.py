@@ -17,11 +17,16 @@ BOOTED = 150  # seconds for a tiny guest on a busy machine
 
 
 def register_tiny(cloud: Cloud, tiny: Path, bucket: str) -> str:
+    return register(cloud, tiny, bucket, "tiny")
+
+
+def register(cloud: Cloud, file: Path, bucket: str, description: str) -> str:
     """Uploads by plain boto3 (multipart, as the file is large enough) and registers; the image's id."""
     s3, ec2 = cloud.client("s3"), cloud.client("ec2")
     s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "us-east-2"})
-    s3.upload_file(str(tiny), bucket, "tiny.raw")
-    image = ec2.register_image(Name=bucket, ImageLocation=f"{bucket}/tiny.raw", Description="tiny")["ImageId"]
+    s3.upload_file(str(file), bucket, file.name)
+    location = f"{bucket}/{file.name}"
+    image = ec2.register_image(Name=bucket, ImageLocation=location, Description=description)["ImageId"]
     ec2.get_waiter("image_available").wait(ImageIds=[image])
     return image
 
@@ -38,12 +43,12 @@ def console(ec2: Any, instance: str) -> str:
     return str(ec2.get_console_output(InstanceId=instance, Latest=True).get("Output") or "")
 
 
-def wait_for_words(ec2: Any, instance: str, words: str, times: int = 1) -> str:
+def wait_for_words(ec2: Any, instance: str, words: str, times: int = 1, seconds: float = BOOTED) -> str:
     def heard() -> str | None:
         text = console(ec2, instance)
         return text if text.count(words) >= times else None
 
-    return str(until(heard, f"{times} × {words!r} on the console of {instance}", BOOTED, 0.5))
+    return str(until(heard, f"{times} × {words!r} on the console of {instance}", seconds, 0.5))
 
 
 def wait_running(ec2: Any, instances: list[str]) -> None:
@@ -72,11 +77,11 @@ def reaches(address: str, port: int, timeout: float = 1.5) -> bool:
         return False
 
 
-def ssh(address: str, key: Path, command: str) -> str:
+def ssh(address: str, key: Path, command: str, user: str = "root", stdin: str = "") -> str:
     argv = ["ssh", "-i", str(key), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
             "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "LogLevel=ERROR",
-            f"root@{address}", command]  # fmt: skip
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL,
+            f"{user}@{address}", command]  # fmt: skip
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=180, input=stdin,
                           env={"PATH": os.environ["PATH"], "HOME": str(key.parent)})  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
