@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, fields
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from cloudcore.domain.images import Image, Mapping
 from cloudcore.errors import CloudError, Code
 from cloudcore.store.pages import Wanted, page
-from cloudcore.store.schema import images
+from cloudcore.store.schema import image_permissions, images
 
 COLUMNS = [images.c[field.name] for field in fields(Image)]
 
@@ -34,29 +35,74 @@ class Images:
         return from_row(row) if row else None
 
     def visible(self, project: str, image: str) -> Image:
-        """One that this project may start from. Raises IMAGE_UNKNOWN; foreign equals absent."""
+        """One that this project may start from. Raises IMAGE_UNKNOWN; foreign equals absent. Raises IMAGE_UNAVAILABLE
+        while its own is being made, or when that has failed."""
         row = self._connection.execute(VISIBLE, {"whose": project, "which": image}).one_or_none()
         if row is None:
             raise CloudError(Code.IMAGE_UNKNOWN, f"The image id '[{image}]' does not exist")
+        found = from_row(row)
+        if found.state != "available":
+            raise CloudError(Code.IMAGE_UNAVAILABLE, f"The image '{image}' is {found.state}")
+        return found
+
+    def owned(self, project: str, image: str) -> Image:
+        """One that this project may change. Raises IMAGE_UNKNOWN, or NOT_AUTHORISED for somebody else's."""
+        row = self._connection.execute(VISIBLE, {"whose": project, "which": image}).one_or_none()
+        if row is None:
+            raise CloudError(Code.IMAGE_UNKNOWN, f"The image id '[{image}]' does not exist")
+        if row.project != project:
+            raise CloudError(Code.NOT_AUTHORISED, f"The image '{image}' belongs to another account")
         return from_row(row)
 
     def page(self, project: str, wanted: Wanted) -> list[Image]:
-        """The project's own and the public ones, by (created, id)."""
+        """The project's own, the public ones and those shared with it, by (created, id)."""
         rows = self._connection.execute(page(images, COLUMNS, _visible(project), wanted))
         return [from_row(row) for row in rows]
 
-    def deregister(self, project: str, image: str) -> None:
+    def of_batch(self, snapshots: Collection[str]) -> list[Image]:
+        """Pending ones that are made of one of these snapshots."""
+        named = sa.or_(*(images.c.mappings.contains(snapshot) for snapshot in snapshots))
+        chosen = sa.select(*COLUMNS).where(images.c.state == "pending", named)
+        return [from_row(row) for row in self._connection.execute(chosen)] if snapshots else []
+
+    def change(self, image: str, **changes: Any) -> None:
+        """Raises IMAGE_NAME_DUPLICATE when one becomes available whose name another has taken."""
+        try:
+            self._connection.execute(sa.update(images).where(images.c.id == image).values(**changes))
+        except sa.exc.IntegrityError:
+            raise name_duplicate(image) from None
+
+    def deregister(self, project: str, image: str) -> Image:
         """Raises IMAGE_UNKNOWN, or NOT_AUTHORISED for somebody else's public image."""
-        found = self.visible(project, image)
-        if found.project != project:
-            raise CloudError(Code.NOT_AUTHORISED, f"The image '{image}' belongs to another account")
-        self._connection.execute(sa.update(images).where(images.c.id == image).values(state="deregistered"))
+        found = self.owned(project, image)
+        self.change(image, state="deregistered")
+        return found
 
     def set_public(self, project: str, image: str, public: bool) -> None:
-        found = self.visible(project, image)
-        if found.project != project:
-            raise CloudError(Code.NOT_AUTHORISED, f"The image '{image}' belongs to another account")
-        self._connection.execute(sa.update(images).where(images.c.id == image).values(public=public))
+        self.owned(project, image)
+        self.change(image, public=public)
+
+    # -- launch permissions --
+
+    def shared_with(self, image: str) -> list[str]:
+        mine = image_permissions.c.image == image
+        chosen = sa.select(image_permissions.c.project).where(mine).order_by(image_permissions.c.project)
+        return list(self._connection.execute(chosen).scalars())
+
+    def given_to(self, project: str, ids: Collection[str]) -> set[str]:
+        """Those of these images that are explicitly shared with the project."""
+        mine = sa.and_(image_permissions.c.project == project, image_permissions.c.image.in_(list(ids)))
+        chosen = sa.select(image_permissions.c.image).where(mine)
+        return set(self._connection.execute(chosen).scalars()) if ids else set()
+
+    def share(self, image: str, add: Collection[str] = (), remove: Collection[str] = ()) -> None:
+        insert = sqlite.insert if self._connection.dialect.name == "sqlite" else postgresql.insert
+        for project in add:
+            row = insert(image_permissions).values(image=image, project=project)
+            self._connection.execute(row.on_conflict_do_nothing())
+        gone = sa.and_(image_permissions.c.image == image, image_permissions.c.project.in_(list(remove)))
+        if remove:
+            self._connection.execute(sa.delete(image_permissions).where(gone))
 
 
 def to_row(image: Image) -> dict[str, Any]:
@@ -72,8 +118,10 @@ def name_duplicate(name: str) -> CloudError:
     return CloudError(Code.IMAGE_NAME_DUPLICATE, f"The AMI name '{name}' is already in use by one of your images")
 
 
-def _visible(project: object) -> sa.ColumnElement[bool]:
-    return sa.and_(images.c.state == "available", sa.or_(images.c.project == project, images.c.public))
+def _visible(project: Any) -> sa.ColumnElement[bool]:
+    shared = sa.exists().where(image_permissions.c.image == images.c.id, image_permissions.c.project == project)
+    others = sa.and_(images.c.state == "available", sa.or_(images.c.public, shared))
+    return sa.or_(sa.and_(images.c.project == project, images.c.state != "deregistered"), others)
 
 
 VISIBLE = sa.select(*COLUMNS).where(_visible(sa.bindparam("whose")), images.c.id == sa.bindparam("which"))
