@@ -55,6 +55,7 @@ class Code(Enum):
     INSTANCE_TYPE_UNKNOWN = "instance-type-unknown"
     INSTANCE_TYPE_TOO_LARGE = "instance-type-too-large"
     CAPACITY = "capacity"
+    LAUNCHED_AND_ENDED = "launched-and-ended"
     USER_DATA_MALFORMED = "user-data-malformed"
     ZONE_UNKNOWN = "zone-unknown"
     # images

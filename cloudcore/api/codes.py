@@ -39,6 +39,7 @@ EC2: dict[Code, str] = {
     Code.INSTANCE_TYPE_UNKNOWN: "InvalidInstanceType",
     Code.INSTANCE_TYPE_TOO_LARGE: "Unsupported",
     Code.CAPACITY: "InsufficientInstanceCapacity",
+    Code.LAUNCHED_AND_ENDED: "IdempotentInstanceTerminated",
     Code.USER_DATA_MALFORMED: "InvalidUserData.Malformed",
     Code.ZONE_UNKNOWN: "InvalidParameterValue",
     # images

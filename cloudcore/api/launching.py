@@ -15,6 +15,7 @@ from cloudcore.domain import quotas
 from cloudcore.domain.ids import default_subnet, mac_address, new_id, well_formed
 from cloudcore.domain.instance_types import DEFAULT_TYPE, InstanceType, fits
 from cloudcore.domain.instances import Instance, State
+from cloudcore.domain.placement import Demand
 from cloudcore.domain.security_groups import DEFAULT_NAME
 from cloudcore.errors import CloudError, Code
 from cloudcore.store.books import Books
@@ -186,6 +187,10 @@ def _launch(books: Books, call: Call, order: Order) -> Outcome:
         place = f" of {order.zone}" if order.zone else ""
         text = f"The instance type '{order.kind.name}' is larger than every host{place}"
         raise CloudError(Code.INSTANCE_TYPE_TOO_LARGE, text)
+    if books.hosts.all_full(Demand(order.kind.vcpus, order.kind.memory_mib, order.kind.disk_gib), order.zone):
+        place = order.zone or call.cloud.region
+        text = f"There is no room for an instance of type '{order.kind.name}' in {place} at the moment"
+        raise CloudError(Code.CAPACITY, text)
     image = books.images.visible(call.project, order.asked.ImageId or "")
     pair = books.key_pairs.named(call.project, order.asked.KeyName) if order.asked.KeyName else None
     names = order.asked.SecurityGroups if order.groups or order.asked.SecurityGroups else (DEFAULT_NAME,)
@@ -232,8 +237,11 @@ def _take_quota(books: Books, call: Call, order: Order) -> int:
 
 
 def _again(books: Books, call: Call, ids: list[str]) -> Mapping[str, Any]:
-    """The same ids in their current state."""
+    """The same ids in their current state. Raises LAUNCHED_AND_ENDED when none of them lives."""
     shown = books.over(InstancePages).page(call.project, Wanted(ids=ids, limit=len(ids)), float("inf"))
+    if all(one.instance.state is State.TERMINATED for one in shown):
+        text = f"The client token was used before for a launch that has ended: {', '.join(ids[:5])}"
+        raise CloudError(Code.LAUNCHED_AND_ENDED, text)
     shown = sorted(shown, key=lambda one: one.instance.launch_index)
     return _answer(call, shown, books.tags.of(call.project, ids))
 

@@ -25,6 +25,9 @@ MOVE = (
             **{f"used_{amount}": sa.bindparam(f"new_{amount}") for amount in AMOUNTS})
 )  # fmt: skip
 CAPACITIES = sa.select(hosts.c.zone, *(hosts.c[amount] for amount in AMOUNTS)).distinct()
+ENABLED = sa.and_(hosts.c.enabled, sa.or_(hosts.c.zone == sa.bindparam("the_zone"), sa.bindparam("the_zone").is_(None)))
+ROOMY = sa.and_(*(hosts.c[amount] - hosts.c[f"used_{amount}"] >= sa.bindparam(f"the_{amount}") for amount in AMOUNTS))
+ANY = sa.select(sa.exists().where(ENABLED), sa.exists().where(ENABLED, ROOMY))
 ALLOCATE = sa.insert(allocations)
 
 
@@ -77,6 +80,12 @@ class Hosts:
         for zone, *amounts in self._connection.execute(CAPACITIES):
             found.setdefault(zone, []).append(Demand(*amounts))
         return found
+
+    def all_full(self, demand: Demand, zone: str | None) -> bool:
+        """Whether there are hosts that take instances (in the zone), and none of them has this much room left."""
+        wanted = {f"the_{amount}": getattr(demand, amount) for amount in AMOUNTS}
+        there, roomy = self._connection.execute(ANY, {"the_zone": zone} | wanted).one()
+        return bool(there and not roomy)
 
     def enable(self, name: str, enabled: bool) -> Host:
         """A disabled host gets no new instances; what runs there stays. Raises HOST_UNKNOWN."""
