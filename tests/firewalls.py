@@ -4,7 +4,7 @@ as plainly as possible."""
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
 
@@ -40,7 +40,8 @@ def rules(draw) -> Rule:
 def hosts(draw) -> tuple[tuple[WantedPort, ...], tuple[Group, ...]]:
     """The ports of one host, and all groups with members here and elsewhere."""
     ports = tuple(
-        a_port(number, address, tuple(sorted(draw(st.sets(st.sampled_from(GROUPS), max_size=2)))))
+        replace(a_port(number, address, tuple(sorted(draw(st.sets(st.sampled_from(GROUPS), max_size=2))))),
+                source_dest_check=draw(st.booleans()))
         for number, address in enumerate(sorted(draw(st.sets(st.sampled_from(INSIDE), max_size=4))))
     )
     groups = tuple(

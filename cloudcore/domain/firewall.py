@@ -24,6 +24,7 @@ from cloudcore.errors import CloudError, Code
 NUMBERS = {"tcp": 6, "udp": 17, "icmp": 1}
 ICMP, TCP, UDP = 1, 6, 17
 ANY = -1
+NOBODYS = ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,62}")  # an instance or group id: it becomes part of a chain's name
 TAP = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,14}")
 
@@ -43,6 +44,8 @@ class Guarded(Protocol):
     def groups(self) -> tuple[str, ...]: ...
     @property
     def elastic(self) -> str | None: ...
+    @property
+    def source_dest_check(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -79,6 +82,7 @@ class PortFilter:
     address: str
     groups: tuple[str, ...]  # those that have a GroupFilter
     elastic: str = ""
+    checked: bool = True  # False: it may speak for addresses beyond the network, and hear what goes to them
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +179,8 @@ def _ports(ports: tuple[Guarded, ...], known: dict[str, Group], refused: list[Re
         if elastic and (taken[elastic] > 1 or elastic == port.address or not addresses.is_address(elastic)):
             refused.append(Refused(elastic, f"it cannot lead to {port.instance}: malformed, or another's address"))
             elastic = ""
-        accepted.append(PortFilter(port.instance, port.tap, port.mac, port.address, groups, elastic))
+        accepted.append(PortFilter(port.instance, port.tap, port.mac, port.address, groups, elastic,
+                                   port.source_dest_check))  # fmt: skip
     return tuple(accepted)
 
 
@@ -236,13 +241,16 @@ def _members(group: Group | None) -> tuple[str, ...]:
 @dataclass(frozen=True, slots=True)
 class Packet:
     """The first packet of a flow. For TCP and UDP `low` is the destination port; for ICMP `low` is type, `high`
-    code."""
+    code. `by` and `at` are the instances whose ports it comes from and is handed to, where the addresses do not tell:
+    what a guest passes on for others."""
 
     source: str
     destination: str
     protocol: int
     low: int = 0
     high: int = 0
+    by: str = ""
+    at: str = ""
 
 
 def arriving(rules: RuleSet, packet: Packet) -> Packet:
@@ -251,16 +259,30 @@ def arriving(rules: RuleSet, packet: Packet) -> Packet:
     return replace(packet, destination=behind.get(packet.destination, packet.destination))
 
 
-def passes(rules: RuleSet, fixed: str, packet: Packet) -> bool:
+def our_own(fixed: str, elastic: str = "") -> tuple[str, ...]:
+    """Networks for whose addresses nobody speaks but who has one: the guests' and the elastic addresses, and those that
+    mean this machine, this link, many receivers or nobody. The network is flat and its guests are strangers to one
+    another, so this holds without the source/destination check too."""
+    return tuple(one for one in (fixed, elastic, *NOBODYS) if one)
+
+
+def passes(rules: RuleSet, fixed: str, packet: Packet, elastic: str = "") -> bool:
     """Whether this host lets the packet through between guests, or between a guest and the world. `fixed` is the CIDR
     of the guests: an address in it that has no port here neither speaks nor hears."""
     ports = {port.address: port for port in rules.ports}
+    by_name = {port.instance: port for port in rules.ports}
+    beyond = [ipaddress.IPv4Network(one) for one in our_own(fixed, elastic)]
     members = dict(rules.members)
     groups = {one.group: one for one in rules.groups}
     within = ipaddress.IPv4Network(fixed)
 
     def judged(own: str, peer: str, outward: bool) -> bool:
-        port = ports.get(own)
+        port, name = ports.get(own), packet.by if outward else packet.at
+        if name and (port is None or port.instance != name):
+            port = by_name.get(name)
+            not_its = beyond if outward else [within]
+            if port is None or port.checked or any(ipaddress.IPv4Address(own) in one for one in not_its):
+                return False
         if port is None:
             return ipaddress.IPv4Address(own) not in within
         return any(_covers(allowed, peer, packet, members) for id in port.groups

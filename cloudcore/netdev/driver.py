@@ -37,6 +37,7 @@ class WantedPort:
     hostname: str
     groups: tuple[str, ...] = ()
     elastic: str | None = None  # the address outside by which it is reached, and which it wears there
+    source_dest_check: bool = True  # False: it may pass on what comes from beyond the network or goes there
 
 
 class NetworkDriver(Protocol):

@@ -4,6 +4,9 @@
 through it by br_netfilter, so that the same rules hold for neighbours on the bridge, for what is routed, and for what
 the host itself sends. `ip T` has the redirect to the metadata service, elastic addresses and the masquerade.
 
+Whoever has no source/destination check may pass on what comes from beyond the network, and is handed what goes there,
+by its groups' rules; it is known by its MAC, which the bridge has proven.
+
 Three things are as they are for a reason. Sets hold the *names* of taps, so a port's rules are there before its tap
 is. Only replies ride on conntrack: what travels in the original direction meets the rules every time, so a revoked
 rule cuts its flows at once. And an address of the fixed range without a chain of its own neither speaks nor hears.
@@ -18,7 +21,7 @@ import ipaddress
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from cloudcore.domain.firewall import ANY, ICMP, TCP, UDP, Allowed, RuleSet, Traffic
+from cloudcore.domain.firewall import ANY, ICMP, TCP, UDP, Allowed, RuleSet, Traffic, our_own
 from cloudcore.netdev.driver import NetworkShape
 
 METADATA = "169.254.169.254"
@@ -76,6 +79,10 @@ def _bridge(table: _Table, shape: NetworkShape, rules: RuleSet) -> Iterator[Json
     yield table.set("okmac", ["ifname", "ether_addr"], [{"concat": [port.tap, port.mac]} for port in rules.ports])
     yield table.set("ok4", ["ifname", "ether_addr", "ipv4_addr"],
                     [{"concat": [port.tap, port.mac, port.address]} for port in rules.ports])  # fmt: skip
+    yield table.set("unchecked", ["ifname", "ether_addr"],
+                    [{"concat": [port.tap, port.mac]} for port in rules.ports if not port.checked])  # fmt: skip
+    yield table.set("ours", "ipv4_addr", [_prefix(one) for one in our_own(shape.cidr, shape.elastic)],
+                    flags=["interval"])  # fmt: skip
     yield table.chain("pre", "filter", "prerouting", -300)  # before br_netfilter
     yield table.chain("guest")
     yield table.chain("guest_arp")
@@ -89,6 +96,9 @@ def _bridge(table: _Table, shape: NetworkShape, rules: RuleSet) -> Iterator[Json
     yield table.rule("guest", _is(_field("udp", "sport"), 67), COUNT, DROP, comment="rogue dhcp server")
     source = {"concat": [tap, mac, _field("ip", "saddr")]}
     yield table.rule("guest", _is(ether, "ip"), _is(source, "@ok4"), ACCEPT)
+    yield table.rule("guest", _is(ether, "ip"), _is({"concat": [tap, mac]}, "@unchecked"),
+                     _not(_field("ip", "saddr"), "@ours"), ACCEPT,
+                     comment="passed on for others")  # fmt: skip
     yield table.rule("guest", COUNT, DROP, comment="ip spoof, ipv6, other ethertypes")
     sender = {"concat": [tap, _field("arp", "saddr ether"), _field("arp", "saddr ip")]}
     yield table.rule("guest_arp", _is(sender, "@ok4"), ACCEPT)
@@ -117,6 +127,14 @@ def _inet(table: _Table, shape: NetworkShape, rules: RuleSet) -> Iterator[Json]:
     yield table.map("out4", [[port.address, {"goto": {"target": FROM + port.instance}}] for port in rules.ports])
     yield table.rule("inward", {"vmap": {"key": destination, "data": "@in4"}})
     yield table.rule("inward", _is(destination, "@fixed"), COUNT, DROP, comment="no such instance here")
+    neighbours = _is(_meta("iifname"), bridge), _is(_meta("oifname"), bridge)
+    passers = [port for port in rules.ports if not port.checked]
+    yield table.map("passed_in", [[port.mac, {"goto": {"target": TO + port.instance}}] for port in passers],
+                    "ether_addr")  # fmt: skip
+    yield table.map("passed_out", [[port.mac, {"goto": {"target": FROM + port.instance}}] for port in passers],
+                    "ether_addr")  # fmt: skip
+    yield table.rule("inward", *neighbours, {"vmap": {"key": _field("ether", "daddr"), "data": "@passed_in"}})
+    yield table.rule("inward", *neighbours, COUNT, DROP, comment="not an address of whom it is handed to")
     yield table.rule("inward", ACCEPT)
     yield from _state(table)
     yield table.rule("guarded", {"jump": {"target": "state"}})
@@ -128,6 +146,8 @@ def _inet(table: _Table, shape: NetworkShape, rules: RuleSet) -> Iterator[Json]:
     yield table.rule("forward", {"jump": {"target": "state"}})
     yield table.rule("forward", {"vmap": {"key": source, "data": "@out4"}})
     yield table.rule("forward", _is(source, "@fixed"), COUNT, DROP, comment="no such instance here")
+    yield table.rule("forward", _is(_meta("iifname"), bridge),
+                     {"vmap": {"key": _field("ether", "saddr"), "data": "@passed_out"}})  # fmt: skip
     yield table.rule("forward", _is(_meta("iifname"), bridge), COUNT, DROP, comment="not an address of this network")
     yield table.rule("forward", {"goto": {"target": "inward"}})
 
@@ -270,8 +290,8 @@ class _Table:
         more = _some("flags", list(flags)) | _some("elem", elements)
         return {"set": self._where | {"name": name, "type": kind} | more}
 
-    def map(self, name: str, elements: list[Any]) -> Json:
-        return {"map": self._where | {"name": name, "type": "ipv4_addr", "map": "verdict"} | _some("elem", elements)}
+    def map(self, name: str, elements: list[Any], kind: str = "ipv4_addr") -> Json:
+        return {"map": self._where | {"name": name, "type": kind, "map": "verdict"} | _some("elem", elements)}
 
     def addresses(self, name: str, elements: list[Any]) -> Json:
         """A map from address to address."""

@@ -86,7 +86,7 @@ class SimulatedNetwork:
 
     def passes(self, packet: Packet) -> bool:
         rules = self._compiled()
-        return self._world.prepared and passes(rules, self._shape.cidr, arriving(rules, packet))
+        return self._world.prepared and passes(rules, self._shape.cidr, arriving(rules, packet), self._shape.elastic)
 
     def vandalised(self) -> None:
         """Somebody flushed the host's tables and leases."""

@@ -157,7 +157,8 @@ def _order(elastic: Elastic) -> tuple[int, bool]:
 
 
 def _wanted(port: Port, elastic: str | None) -> WantedPort:
-    return WantedPort(port.instance, port.mac, port.address, port.tap, port.hostname, port.groups, elastic)
+    return WantedPort(port.instance, port.mac, port.address, port.tap, port.hostname, port.groups, elastic,
+                      port.source_dest_check)  # fmt: skip
 
 
 def packed(record: Record) -> dict[str, Any]:

@@ -35,6 +35,7 @@ class Port:
     user_data: bytes | None = None
     revision: int = 0
     role: InstanceRole | None = None  # since 1.2
+    source_dest_check: bool = True  # since 1.2; False: it passes on what others send
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,16 @@ async def test_the_host_outlives_the_process_that_looks_after_it(host):
     assert await host.driver().present() == ()
 
 
+async def test_a_port_without_its_source_check_is_a_port_like_any_other(host):
+    driver, free = host.driver(), replace(TWO, source_dest_check=False)
+    await driver.prepare()
+    for port in (free, free, TWO, free):
+        await driver.ensure((ONE, port), (GROUP,))
+        assert await driver.present() == (ONE.instance, TWO.instance)
+    await driver.release(free.instance)
+    assert await host.driver().present() == (ONE.instance,)
+
+
 async def test_one_bad_port_does_not_keep_the_others_out(host):
     driver = host.driver()
     await driver.prepare()

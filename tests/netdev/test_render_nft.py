@@ -1,10 +1,12 @@
 import json
 import subprocess
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from cloudcore.domain.firewall import Packet, compile_rules
+from cloudcore.domain.firewall import Packet, compile_rules, passes
 from cloudcore.domain.security_groups import Group, Rule
 from cloudcore.netdev.driver import NetworkShape
 from cloudcore.netdev.render_nft import full, instances, of_table, removal
@@ -110,6 +112,72 @@ ARP = {"iifname": PORT.tap, "ether saddr": PORT.mac, "ether type": "arp", "arp s
 ])  # fmt: skip
 def test_a_port_speaks_only_for_itself(values, wanted):
     assert Reading(full(SHAPE, RULES), "bridge").verdict("pre", Frame(values)) == wanted
+
+
+ROUTER = replace(a_port(3, "10.90.0.4", ("sg-0b",)), source_dest_check=False)
+WEB = Group("sg-0b", 1, (Rule("sgr-2", "tcp", 80, 80, "0.0.0.0/0"),
+                         Rule("sgr-3", "tcp", 443, 443, "0.0.0.0/0", egress=True)))  # fmt: skip
+ROUTED = compile_rules([PORT, ROUTER], [OPEN, WEB])
+BY_ROUTER = {"iifname": ROUTER.tap, "ether saddr": ROUTER.mac, "ether type": "ip"}
+
+
+@pytest.mark.parametrize(("values", "wanted"), [
+    (BY_ROUTER | {"ip saddr": ROUTER.address}, "accept"),
+    (BY_ROUTER | {"ip saddr": "192.0.2.1"}, "accept"),
+    (BY_ROUTER | {"ip saddr": "172.17.0.2"}, "accept"),
+    (BY_ROUTER | {"ip saddr": PORT.address}, "drop"),
+    (BY_ROUTER | {"ip saddr": "10.90.0.1"}, "drop"),
+    (BY_ROUTER | {"ip saddr": "10.91.0.7"}, "drop"),
+    (BY_ROUTER | {"ip saddr": "169.254.169.254"}, "drop"),
+    (BY_ROUTER | {"ip saddr": "127.0.0.1"}, "drop"),
+    (BY_ROUTER | {"ip saddr": "224.0.0.1"}, "drop"),
+    (BY_ROUTER | {"ip saddr": "0.0.0.0"}, "drop"),
+    (BY_ROUTER | {"ip saddr": "192.0.2.1", "ether saddr": PORT.mac}, "drop"),
+    (BY_ROUTER | {"ip saddr": "192.0.2.1", "udp sport": 67, "udp dport": 68}, "drop"),
+    (BY_ROUTER | {"ether type": "arp", "arp saddr ether": ROUTER.mac, "arp saddr ip": "192.0.2.1"}, "drop"),
+    (SELF | {"ip saddr": "192.0.2.1"}, "drop"),
+])  # fmt: skip
+def test_without_its_check_a_port_speaks_for_whoever_is_beyond(values, wanted):
+    shape = replace(SHAPE, elastic="10.91.0.0/24")
+    assert Reading(full(shape, ROUTED), "bridge").verdict("pre", Frame(values)) == wanted
+
+
+def passed_on(packet: Packet, ports) -> Frame:
+    """As `inet forward` sees what goes over the bridge from one port to another."""
+    macs = {port.instance: port.mac for port in ports}
+    return ip_frame(packet, iifname="ccb0", oifname="ccb0", **{"ether saddr": macs[packet.by],
+                                                               "ether daddr": macs[packet.at]})  # fmt: skip
+
+
+@pytest.mark.parametrize(("packet", "wanted"), [
+    (Packet("192.0.2.1", PORT.address, 6, 443, by=ROUTER.instance, at=PORT.instance), "accept"),
+    (Packet("192.0.2.1", PORT.address, 6, 80, by=ROUTER.instance, at=PORT.instance), "drop"),  # not by its egress rules
+    (Packet(PORT.address, "192.0.2.1", 6, 80, by=PORT.instance, at=ROUTER.instance), "accept"),
+    (Packet(PORT.address, "192.0.2.1", 6, 81, by=PORT.instance, at=ROUTER.instance), "drop"),  # nor its ingress rules
+    (Packet(ROUTER.address, "192.0.2.1", 6, 443, by=ROUTER.instance, at=PORT.instance), "drop"),  # its check is on
+    (Packet(PORT.address, "10.90.0.9", 6, 80, by=PORT.instance, at=ROUTER.instance), "drop"),
+])  # fmt: skip
+def test_what_is_passed_on_meets_the_rules_of_whoever_passes_it(packet, wanted):
+    reading = Reading(full(SHAPE, ROUTED), "inet")
+    assert reading.verdict("forward", passed_on(packet, (PORT, ROUTER))) == wanted
+    assert passes(ROUTED, FIXED, packet) == (wanted == "accept")
+
+
+@settings(max_examples=300, deadline=None)
+@given(hosts(), packets, st.data())
+def test_model_and_filter_agree_on_what_is_passed_on(host, packet, data):
+    ports = host[0]
+    if len(ports) < 2:
+        return
+    sender, receiver = data.draw(st.permutations(ports))[:2]
+    packet = replace(packet, by=sender.instance, at=receiver.instance)
+    rules, frame = compile_rules(ports, host[1]), passed_on(packet, ports)
+    bridge = Frame({"iifname": sender.tap, "ether saddr": sender.mac, "ether type": "ip", "ip saddr": packet.source})
+    seen = (Reading(full(SHAPE, rules), "bridge").verdict("pre", bridge),
+            Reading(full(SHAPE, rules), "inet").verdict("forward", frame))  # fmt: skip
+    handed = packet.destination == receiver.address or packet.destination not in [port.address for port in ports]
+    if handed:
+        assert (seen == ("accept", "accept")) == passes(rules, FIXED, packet)
 
 
 def test_the_instances_are_read_back_from_a_listing():
