@@ -8,8 +8,11 @@ from typing import Any
 
 from cloudcore.api import metadata_options, monitoring
 from cloudcore.api.calls import Call
+from cloudcore.api.profile_associations import profile_view
+from cloudcore.domain.addresses import hostname
 from cloudcore.domain.ids import attachment_of, default_subnet, default_vpc, interface_of
 from cloudcore.domain.instances import EC2_CODE, Instance, State
+from cloudcore.domain.metadata_tree import DOMAIN
 from cloudcore.store.instance_pages import ShownInstance
 
 INITIALIZING = 5.0  # seconds after its last change that a running instance is still said to initialize
@@ -21,8 +24,9 @@ def state(value: State) -> dict[str, Any]:
     return {"Code": code, "Name": name}
 
 
-def private_dns(call: Call, address: str | None) -> str:
-    return f"ip-{address.replace('.', '-')}.{call.cloud.region}.compute.internal" if address else ""
+def private_dns(address: str | None) -> str:
+    """The guest's own full name: its metadata and DHCP say the same."""
+    return f"{hostname(address)}.{DOMAIN}" if address else ""
 
 
 def groups(shown: ShownInstance) -> list[dict[str, str]]:
@@ -37,7 +41,7 @@ def item(call: Call, shown: ShownInstance, tags: Sequence[Mapping[str, str]]) ->
         "InstanceId": one.id,
         "ImageId": one.image,
         "State": state(one.state),
-        "PrivateDnsName": private_dns(call, one.address),
+        "PrivateDnsName": private_dns(one.address),
         "PublicIpAddress": shown.public,
         "PublicDnsName": shown.public or "",  # nobody serves a name for it: what can be called is the address
         "StateTransitionReason": one.reason or "",
@@ -62,6 +66,7 @@ def item(call: Call, shown: ShownInstance, tags: Sequence[Mapping[str, str]]) ->
         "SecurityGroups": groups(shown),
         "SourceDestCheck": True,
         "Hypervisor": "xen",
+        "IamInstanceProfile": profile_view(shown.profile) if shown.profile else None,
         "NetworkInterfaces": [interface(call, shown, zone)] if alive else [],
         "EbsOptimized": False,
         "EnaSupport": True,
@@ -75,7 +80,7 @@ def interface(call: Call, shown: ShownInstance, zone: str) -> dict[str, Any]:
     one = shown.instance
     outside = {"PublicIp": shown.public, "PublicDnsName": shown.public, "IpOwnerId": one.project}
     association = outside if shown.public else None
-    address = {"Primary": True, "PrivateIpAddress": one.address, "PrivateDnsName": private_dns(call, one.address),
+    address = {"Primary": True, "PrivateIpAddress": one.address, "PrivateDnsName": private_dns(one.address),
                "Association": association}  # fmt: skip
     return {
         "NetworkInterfaceId": interface_of(one.id),
@@ -85,7 +90,7 @@ def interface(call: Call, shown: ShownInstance, zone: str) -> dict[str, Any]:
         "Status": "in-use",
         "MacAddress": one.mac,
         "PrivateIpAddress": one.address,
-        "PrivateDnsName": private_dns(call, one.address),
+        "PrivateDnsName": private_dns(one.address),
         "SourceDestCheck": True,
         "Association": association,
         "Groups": groups(shown),
