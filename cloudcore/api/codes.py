@@ -157,6 +157,7 @@ QUERY: dict[Code, tuple[str, int]] = {
     Code.PROFILE_DUPLICATE: ("EntityAlreadyExists", 409),
     Code.ACCESS_KEY_DUPLICATE: ("EntityAlreadyExists", 409),
     Code.IDENTITY_QUOTA: ("LimitExceeded", 409),
+    Code.TAG_LIMIT: ("LimitExceeded", 409),
     Code.IN_USE: ("DeleteConflict", 409),
     Code.POLICY_MALFORMED: ("MalformedPolicyDocument", 400),
     Code.BAD_REQUEST: ("ValidationError", 400),

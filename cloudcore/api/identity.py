@@ -40,6 +40,8 @@ async def get_caller_identity(call: Call, asked: Nothing) -> Mapping[str, Any] |
 async def get_user(call: Call, asked: GetUser) -> Mapping[str, Any] | None:
     """Others are shown to those who may list them; to the rest they are not there."""
     caller = call.caller
+    if asked.UserName is None and caller.user_id == caller.role_id:  # an instance's keys are no user's
+        raise CloudError(Code.BAD_VALUE, "Must specify userName when calling with non-User credentials")
     if asked.UserName in (None, caller.user_name):
         return {"User": await _shown(call, User(caller.user_id, caller.user_name))}
     users = await call.cloud.auth.users() if permits(caller, "iam:ListUsers") else []

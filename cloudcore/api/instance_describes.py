@@ -42,11 +42,12 @@ def fetch(books: Books, call: Call, wanted: Wanted) -> Sequence[Row[ShownInstanc
 
 def _view(call: Call, shown: ShownInstance, tags: list[dict[str, str]]) -> dict[str, Any]:
     """In a reservation of its own; `describe_instances` joins those of one reservation again."""
-    one = shown.instance
-    return instance_views.reservation(call, [instance_views.item(call, shown, tags)], one) | {"Tags": tags}
+    one, name = shown.instance, shown.profile.profile_arn.rpartition("/")[2] if shown.profile else None
+    aside = {"Tags": tags, "ProfileName": name}
+    return instance_views.reservation(call, [instance_views.item(call, shown, tags)], one) | aside
 
 
-# Paths begin at the reservation; `Tags` there is only for tag filters.
+# Paths begin at the reservation; `Tags` and `ProfileName` there are only for filters.
 FILTERS = {
     **TAG_FILTERS,
     "architecture": "Instances.Architecture",
@@ -56,6 +57,9 @@ FILTERS = {
     "group-id": "Instances.SecurityGroups.GroupId",
     "group-name": "Instances.SecurityGroups.GroupName",
     "hypervisor": "Instances.Hypervisor",
+    "iam-instance-profile.arn": "Instances.IamInstanceProfile.Arn",
+    "iam-instance-profile.id": "Instances.IamInstanceProfile.Id",
+    "iam-instance-profile.name": "ProfileName",
     "image-id": "Instances.ImageId",
     "instance-id": "Instances.InstanceId",
     "instance-state-code": "Instances.State.Code",
@@ -144,7 +148,7 @@ async def describe_instances(call: Call, asked: DescribeInstances) -> Mapping[st
     found = await call.look(describe, call, INSTANCE, wanted)
     joined: dict[str, dict[str, Any]] = {}
     for one in found.items:
-        del one["Tags"]
+        del one["Tags"], one["ProfileName"]
         first = joined.setdefault(one["ReservationId"], one)
         if first is not one:
             first["Instances"] += one["Instances"]

@@ -9,6 +9,7 @@ from typing import Any
 from cloudcore.api import metadata_options, monitoring
 from cloudcore.api.calls import Call
 from cloudcore.api.profile_associations import profile_view
+from cloudcore.api.profile_associations import profile_view
 from cloudcore.domain.addresses import hostname
 from cloudcore.domain.ids import attachment_of, default_subnet, default_vpc, interface_of
 from cloudcore.domain.instances import EC2_CODE, Instance, State

@@ -8,7 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cloudcore.api import groups_of_project, instance_views, metadata_options, port_changes, tagging, user_data
+from cloudcore.api import (
+    groups_of_project,
+    instance_views,
+    metadata_options,
+    port_changes,
+    profile_associations,
+    tagging,
+    user_data,
+)
 from cloudcore.api.calls import Call, Outcome
 from cloudcore.api.registry import Action, Fate, Ignored, accepted
 from cloudcore.domain import quotas
@@ -64,6 +72,7 @@ class RunInstances:
     DisableApiStop: bool = False
     MetadataOptions: metadata_options.MetadataOptions | None = None
     Monitoring: Monitoring | None = None
+    IamInstanceProfile: profile_associations.ProfileNamed | None = None
     ClientToken: str | None = None
 
 
@@ -117,6 +126,7 @@ def _order(call: Call, asked: RunInstances) -> Order:
     if asked.InstanceInitiatedShutdownBehavior not in (None, "stop", "terminate"):
         text = f"Invalid value '{asked.InstanceInitiatedShutdownBehavior}' for InstanceInitiatedShutdownBehavior"
         raise CloudError(Code.BAD_VALUE, text)
+    profile_associations.check_pass(call, asked.IamInstanceProfile)
     subnet, groups = _network(asked)
     tags = tagging.of_specifications(asked.TagSpecifications, "instance")
     return Order(asked, kind, _zone(call, asked.Placement, subnet), groups, user_data.decoded(asked.UserData), tags,
@@ -193,6 +203,7 @@ def _launch(books: Books, call: Call, order: Order) -> Outcome:
         raise CloudError(Code.CAPACITY, text)
     image = books.images.visible(call.project, order.asked.ImageId or "")
     pair = books.key_pairs.named(call.project, order.asked.KeyName) if order.asked.KeyName else None
+    profile = profile_associations.named(books, call, order.asked.IamInstanceProfile)
     names = order.asked.SecurityGroups if order.groups or order.asked.SecurityGroups else (DEFAULT_NAME,)
     groups = groups_of_project.named(books, call, order.groups, names)
     count = _take_quota(books, call, order)
@@ -207,14 +218,15 @@ def _launch(books: Books, call: Call, order: Order) -> Outcome:
             key_id=pair.id if pair else None, state=State.PENDING, generation=1, created=now, changed=now,
             mac=mac_address(id), user_data=order.user_data, requester=call.caller.user_name,
             shutdown_behaviour=order.asked.InstanceInitiatedShutdownBehavior or "stop",
-            **order.attributes))  # fmt: skip
+            profile=profile.id if profile else None, **order.attributes))  # fmt: skip
     books.instances.insert(made, tuple(groups))
     ids = [one.id for one in made]
+    profiles = profile_associations.begun(books, call, profile, ids)
     books.tags.begin(call.project, dict.fromkeys(ids, "instance"), order.tags)
     operations = [books.operations.begin("launch", one.id, 1, call.project, call.request_id) for one in made]
     if order.token:
         books.requests.keep(order.token, ids)
-    shown = [ShownInstance(one, tuple(sorted(groups.items())), one.zone) for one in made]
+    shown = [ShownInstance(one, tuple(sorted(groups.items())), one.zone, profile=profiles.get(one.id)) for one in made]
     return Outcome(_answer(call, shown, dict.fromkeys(ids, order.tags)), tuple(ids), tuple(operations))
 
 

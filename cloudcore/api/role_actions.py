@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from cloudcore.api import tagging
 from cloudcore.api.calls import Call, Outcome
 from cloudcore.api.identity import PAGED, Listing, more
 from cloudcore.api.registry import Action, Ignored, accepted
@@ -30,6 +31,38 @@ class CreateRole:
     AssumeRolePolicyDocument: str
     Description: str = ""
     MaxSessionDuration: int = SHORTEST
+    Tags: tuple[tagging.AskedTag, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateRole:
+    RoleName: str
+    Description: str | None = None
+    MaxSessionDuration: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateRoleDescription:
+    RoleName: str
+    Description: str
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateTrust:
+    RoleName: str
+    PolicyDocument: str
+
+
+@dataclass(frozen=True, slots=True)
+class TagRole:
+    RoleName: str
+    Tags: tuple[tagging.AskedTag, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UntagRole:
+    RoleName: str
+    TagKeys: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,31 +86,47 @@ class PutRolePolicy:
 async def create_role(call: Call, asked: CreateRole) -> Mapping[str, Any] | None:
     if not NAME.fullmatch(asked.RoleName):
         raise CloudError(Code.BAD_VALUE, "RoleName has 1 to 64 letters, digits or _+=,.@-")
-    if len(asked.Description) > DESCRIPTION:
+    _check(asked.Description, asked.MaxSessionDuration)
+    check_trust(call, asked.AssumeRolePolicyDocument)
+    return await call.change(_create, asked, tagging.checked(asked.Tags))
+
+
+def _check(description: str | None, longest: int | None) -> None:
+    if description is not None and len(description) > DESCRIPTION:
         raise CloudError(Code.BAD_VALUE, f"Description has at most {DESCRIPTION} characters")
-    if not SHORTEST <= asked.MaxSessionDuration <= LONGEST:
+    if longest is not None and not SHORTEST <= longest <= LONGEST:
         raise CloudError(Code.BAD_VALUE, f"MaxSessionDuration must be from {SHORTEST} to {LONGEST}")
-    principals(asked.AssumeRolePolicyDocument, call.project)
-    return await call.change(_create, asked)
 
 
-def _create(books: Books, call: Call, asked: CreateRole) -> Outcome:
+def check_trust(call: Call, document: str) -> None:
+    """Raises POLICY_MALFORMED."""
+    principals(document, call.project)
+
+
+def _create(books: Books, call: Call, asked: CreateRole, tags: Mapping[str, str]) -> Outcome:
     if books.roles.count(call.project) >= ROLES:
         raise CloudError(Code.IDENTITY_QUOTA, f"Cannot exceed quota for RolesPerAccount: {ROLES}")
     role = Role(new_role_id(call.cloud.random), call.project, asked.RoleName, asked.Description,
                 asked.AssumeRolePolicyDocument, asked.MaxSessionDuration, 0, books.now())  # fmt: skip
     books.roles.insert(role)
-    return Outcome({"Role": _shown(role)}, (role.id,))
+    books.identity_tags.put(role.id, tags)
+    return Outcome({"Role": shown(role, tags)}, (role.id,))
 
 
-def _shown(role: Role) -> dict[str, Any]:
+def shown(role: Role, tags: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """`tags` are None in lists, where IAM shows none."""
     return {"Path": "/", "RoleName": role.name, "RoleId": role.id, "Arn": role.arn, "CreateDate": role.created,
             "AssumeRolePolicyDocument": quote(role.trust, safe=""), "Description": role.description or None,
-            "MaxSessionDuration": role.longest}  # fmt: skip
+            "MaxSessionDuration": role.longest, "Tags": tagging.shown(tags) if tags else None}  # fmt: skip
 
 
 async def get_role(call: Call, asked: Named) -> Mapping[str, Any] | None:
-    return {"Role": _shown(await call.look(_named, call, asked.RoleName))}
+    return {"Role": await call.look(_one_shown, call, asked.RoleName)}
+
+
+def _one_shown(books: Books, call: Call, name: str) -> dict[str, Any]:
+    role = _named(books, call, name)
+    return shown(role, books.identity_tags.of(role.id))
 
 
 def _named(books: Books, call: Call, name: str) -> Role:
@@ -89,11 +138,55 @@ async def list_roles(call: Call, asked: Listing) -> Mapping[str, Any] | None:
         return {"Roles": [], "IsTruncated": False}
     found = await call.look(_listed, call, asked)
     page = found[: asked.count]
-    return {"Roles": [_shown(role) for role in page], **more(found, asked.count, [role.name for role in page])}
+    return {"Roles": [shown(role) for role in page], **more(found, asked.count, [role.name for role in page])}
 
 
 def _listed(books: Books, call: Call, asked: Listing) -> list[Role]:
     return books.roles.page(call.project, asked.Marker, asked.count + 1)
+
+
+async def update_role(call: Call, asked: UpdateRole) -> Mapping[str, Any] | None:
+    _check(asked.Description, asked.MaxSessionDuration)
+    given = {"description": asked.Description, "longest": asked.MaxSessionDuration}
+    await call.change(_update, asked.RoleName, {name: value for name, value in given.items() if value is not None})
+    return {}
+
+
+async def update_role_description(call: Call, asked: UpdateRoleDescription) -> Mapping[str, Any] | None:
+    _check(asked.Description, None)
+    return await call.change(_update, asked.RoleName, {"description": asked.Description})
+
+
+def _update(books: Books, call: Call, name: str, changes: Mapping[str, Any]) -> Outcome:
+    role = _named(books, call, name)
+    if changes:
+        books.roles.update(role, **changes)
+    return Outcome({"Role": _one_shown(books, call, name)}, (role.id,))
+
+
+async def tag_role(call: Call, asked: TagRole) -> Mapping[str, Any] | None:
+    return await call.change(_tag, asked.RoleName, tagging.checked(asked.Tags))
+
+
+def _tag(books: Books, call: Call, name: str, tags: Mapping[str, str]) -> Outcome:
+    role = _named(books, call, name)
+    books.identity_tags.put(role.id, tags)
+    return Outcome(None, (role.id,))
+
+
+async def untag_role(call: Call, asked: UntagRole) -> Mapping[str, Any] | None:
+    return await call.change(_untag, asked)
+
+
+def _untag(books: Books, call: Call, asked: UntagRole) -> Outcome:
+    role = _named(books, call, asked.RoleName)
+    books.identity_tags.remove(role.id, asked.TagKeys)
+    return Outcome(None, (role.id,))
+
+
+async def list_role_tags(call: Call, asked: Named) -> Mapping[str, Any] | None:
+    found = await call.look(_one_shown, call, asked.RoleName)
+    return {"Tags": found["Tags"] or [], "IsTruncated": False}
 
 
 async def delete_role(call: Call, asked: Named) -> Mapping[str, Any] | None:
@@ -158,6 +251,11 @@ ACTIONS = {
     "CreateRole": Action(create_role, CreateRole, {"Path": accepted("/")}),
     "GetRole": Action(get_role, Named),
     "ListRoles": Action(list_roles, Listing),
+    "UpdateRole": Action(update_role, UpdateRole),
+    "UpdateRoleDescription": Action(update_role_description, UpdateRoleDescription),
+    "TagRole": Action(tag_role, TagRole),
+    "UntagRole": Action(untag_role, UntagRole),
+    "ListRoleTags": Action(list_role_tags, Named, PAGED),
     "DeleteRole": Action(delete_role, Named),
     "PutRolePolicy": Action(put_role_policy, PutRolePolicy),
     "GetRolePolicy": Action(get_role_policy, PolicyNamed),

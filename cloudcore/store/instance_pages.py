@@ -10,7 +10,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cloudcore.domain.instance_profiles import ProfileAssociation
 from cloudcore.domain.instances import Instance, State
+from cloudcore.store.instance_profiles import ProfileAssociations
 from cloudcore.store.instances import from_row
 from cloudcore.store.pages import Wanted, page
 from cloudcore.store.schema import elastic_addresses, hosts, instance_groups, instances, security_groups
@@ -40,6 +42,7 @@ class ShownInstance:
     groups: tuple[tuple[str, str], ...]
     zone: str | None
     public: str | None = None
+    profile: ProfileAssociation | None = None
 
 
 class InstancePages:
@@ -57,10 +60,13 @@ class InstancePages:
         groups = self.groups([one.id for one in found])
         zones = self._zones({one.host for one in found if one.zone is None and one.host})
         public = self._public([one.id for one in found])
+        associations = ProfileAssociations(self._connection, self._now)
+        profiles = associations.of_instances([one.id for one in found if one.profile])
         return [
-            ShownInstance(one, tuple(groups.get(one.id, ())), one.zone or zones.get(one.host or ""), public.get(one.id))
+            ShownInstance(one, tuple(groups.get(one.id, ())), one.zone or zones.get(one.host or ""),
+                          public.get(one.id), profiles.get(one.id))
             for one in found
-        ]
+        ]  # fmt: skip
 
     def groups(self, ids: Collection[str]) -> dict[str, list[tuple[str, str]]]:
         """{instance: [(group id, name)]}"""
