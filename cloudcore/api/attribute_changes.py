@@ -1,7 +1,7 @@
 """ModifyInstanceAttribute and ResetInstanceAttribute: one attribute at a time, from one table.
 
-Protection, shutdown behaviour and groups change at once. Type and user data need a stopped instance: its next start
-makes the guest anew from what is written here.
+Protection, shutdown behaviour, groups and the source/destination check change at once. Type and user data need a
+stopped instance: its next start makes the guest anew from what is written here.
 """
 
 from __future__ import annotations
@@ -118,6 +118,12 @@ def _groups(books: Books, call: Call, instance: Instance, value: tuple[str, ...]
     return port_changes.regrouped(books, call, instance, wanted)
 
 
+def _source_dest_check(books: Books, call: Call, instance: Instance, value: bool) -> Operations:
+    if value is instance.source_dest_check:
+        return ()
+    return (port_changes.reshaped(books, call, instance, source_dest_check=value),)
+
+
 def _check_stopped(instance: Instance, attribute: str) -> None:
     if instance.state is not State.STOPPED:
         text = f"The instance '{instance.id}' is not in the 'stopped' state, which changing {attribute} needs"
@@ -153,7 +159,7 @@ CHANGES: Mapping[str, Change] = {
     "groupSet": Change("Groups", _ids, _groups),
     "instanceInitiatedShutdownBehavior": Change("InstanceInitiatedShutdownBehavior", _text, _behaviour),
     "instanceType": Change("InstanceType", _text, _type),
-    "sourceDestCheck": Change("SourceDestCheck", _flag, _only("sourceDestCheck", True)),
+    "sourceDestCheck": Change("SourceDestCheck", _flag, _source_dest_check),
     "sriovNetSupport": Change("SriovNetSupport", _text, _only("sriovNetSupport", "simple")),
     "userData": Change("UserData", _base64, _user_data),
 }

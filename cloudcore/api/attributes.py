@@ -54,7 +54,7 @@ ATTRIBUTES: Mapping[str, Shown] = {
     "productCodes": ("ProductCodes", lambda instance: []),
     "ramdisk": ("RamdiskId", _value(lambda instance: None)),
     "rootDeviceName": ("RootDeviceName", _value(lambda instance: ROOT_DEVICE)),
-    "sourceDestCheck": ("SourceDestCheck", _value(lambda instance: True)),
+    "sourceDestCheck": ("SourceDestCheck", _value(lambda instance: instance.source_dest_check)),
     "sriovNetSupport": ("SriovNetSupport", _value(lambda instance: None)),
     "userData": ("UserData", _value(
         lambda instance: base64.b64encode(instance.user_data).decode() if instance.user_data else None)),

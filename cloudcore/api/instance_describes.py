@@ -114,8 +114,8 @@ INSTANCE: Kind[ShownInstance] = Kind(
     unknown=Code.INSTANCE_UNKNOWN,
     malformed=Code.INSTANCE_MALFORMED,
     filters=FILTERS,
-    columns={"image-id": "image", "instance-id": "id", "instance-type": "instance_type", "key-name": "key_name",
-             "private-ip-address": "address", "reservation-id": "reservation"},
+    columns={"client-token": "client_token", "image-id": "image", "instance-id": "id", "instance-type": "instance_type",
+             "key-name": "key_name", "private-ip-address": "address", "reservation-id": "reservation"},
 )  # fmt: skip
 
 def _with_time(books: Books, call: Call, wanted: Wanted) -> Sequence[Row[tuple[ShownInstance, float]]]:

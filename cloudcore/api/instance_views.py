@@ -9,7 +9,6 @@ from typing import Any
 from cloudcore.api import metadata_options, monitoring
 from cloudcore.api.calls import Call
 from cloudcore.api.profile_associations import profile_view
-from cloudcore.api.profile_associations import profile_view
 from cloudcore.domain.addresses import hostname
 from cloudcore.domain.ids import attachment_of, default_subnet, default_vpc, interface_of
 from cloudcore.domain.instances import EC2_CODE, Instance, State
@@ -62,10 +61,10 @@ def item(call: Call, shown: ShownInstance, tags: Sequence[Mapping[str, str]]) ->
         "RootDeviceName": ROOT_DEVICE,
         "BlockDeviceMappings": [],
         "VirtualizationType": "hvm",
-        "ClientToken": "",
+        "ClientToken": one.client_token,
         "Tags": list(tags) or None,
         "SecurityGroups": groups(shown),
-        "SourceDestCheck": True,
+        "SourceDestCheck": one.source_dest_check,
         "Hypervisor": "xen",
         "IamInstanceProfile": profile_view(shown.profile) if shown.profile else None,
         "NetworkInterfaces": [interface(call, shown, zone)] if alive else [],
@@ -92,7 +91,7 @@ def interface(call: Call, shown: ShownInstance, zone: str) -> dict[str, Any]:
         "MacAddress": one.mac,
         "PrivateIpAddress": one.address,
         "PrivateDnsName": private_dns(one.address),
-        "SourceDestCheck": True,
+        "SourceDestCheck": one.source_dest_check,
         "Association": association,
         "Groups": groups(shown),
         "InterfaceType": "interface",

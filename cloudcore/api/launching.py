@@ -201,6 +201,8 @@ def _launch(books: Books, call: Call, order: Order) -> Outcome:
         place = order.zone or call.cloud.region
         text = f"There is no room for an instance of type '{order.kind.name}' in {place} at the moment"
         raise CloudError(Code.CAPACITY, text)
+    if books.addresses.exhausted():
+        raise CloudError(Code.ADDRESSES_EXHAUSTED, "There is no free address in the network for another instance")
     image = books.images.visible(call.project, order.asked.ImageId or "")
     pair = books.key_pairs.named(call.project, order.asked.KeyName) if order.asked.KeyName else None
     profile = profile_associations.named(books, call, order.asked.IamInstanceProfile)
@@ -218,6 +220,7 @@ def _launch(books: Books, call: Call, order: Order) -> Outcome:
             key_id=pair.id if pair else None, state=State.PENDING, generation=1, created=now, changed=now,
             mac=mac_address(id), user_data=order.user_data, requester=call.caller.user_name,
             shutdown_behaviour=order.asked.InstanceInitiatedShutdownBehavior or "stop",
+            client_token=order.asked.ClientToken or "",
             profile=profile.id if profile else None, **order.attributes))  # fmt: skip
     books.instances.insert(made, tuple(groups))
     ids = [one.id for one in made]

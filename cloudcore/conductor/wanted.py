@@ -74,7 +74,8 @@ def port(instance: Instance, around: Surroundings) -> Port:
     )  # fmt: skip
     groups = tuple(group.id for group in around.groups)
     return Port(instance.id, instance.generation, instance.mac, address, tap_name(instance.id), name, groups,
-                document(facts), instance.user_data, instance.port_revision, around.role)  # fmt: skip
+                document(facts), instance.user_data, instance.port_revision, around.role,
+                instance.source_dest_check)  # fmt: skip
 
 
 # -- reading what it takes --------------------------------------------------------------------------------------------

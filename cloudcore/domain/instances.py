@@ -147,3 +147,5 @@ class Instance:
     port_applied: int = 0  # the revision that the host has confirmed
     profile: str | None = None  # the id of its instance profile
     disk_revision: int = 0  # grows with each change of which volumes it has
+    client_token: str = ""  # of the request that launched it
+    source_dest_check: bool = True  # False: it may pass on what others send

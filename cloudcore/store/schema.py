@@ -243,6 +243,8 @@ instances = sa.Table(
     number("port_applied", server_default="0"),
     text("profile", nullable=True),  # the id of its instance profile
     number("disk_revision", server_default="0"),  # grows with each change of which volumes it has
+    text("client_token", server_default=""),
+    flag("source_dest_check", server_default=sa.true()),
     sa.Index("ix_instances_page", "project", "created", "id"),
     sa.Index("ix_instances_state", "state"),
 )  # fmt: skip

@@ -48,6 +48,15 @@ def test_metadata_options_reach_a_running_guests_port(world):
     assert world.open_operations() == 0
 
 
+def test_the_source_check_reaches_a_running_guests_port(world):
+    world.start()
+    instance = running(world)
+    assert port(world, instance).source_dest_check
+    world.reshape(instance, source_dest_check=False)
+    world.run(1)
+    assert not port(world, instance).source_dest_check
+
+
 def test_a_change_while_the_host_is_away_is_told_when_it_is_back_and_only_the_last(world):
     world.start()
     instance = running(world)
