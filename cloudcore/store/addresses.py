@@ -34,6 +34,9 @@ STEP = (
     .values(next=networks.c.next + 1).returning(networks.c.next)
 )  # fmt: skip
 INSERT = sa.insert(addresses)
+LEFT = sa.select(  # some network, one that can give more, an address that rests or has rested
+    sa.exists().where(networks.c.name.is_not(None)), sa.exists().where(networks.c.next <= networks.c.last),
+    sa.exists().where(addresses.c.rests_until < IN_USE))  # fmt: skip
 CIDR_OF = (
     sa.select(networks.c.cidr).join_from(addresses, networks, networks.c.name == addresses.c.network)
     .where(addresses.c.address == sa.bindparam("the_address"))
@@ -108,6 +111,11 @@ class Addresses:
         """Its address rests; nothing happens when it has none."""
         mine = sa.update(addresses).where(addresses.c.instance == instance)
         self._connection.execute(mine.values(instance=None, rests_until=self._now() + RESTS))
+
+    def exhausted(self) -> bool:
+        """Whether every address of every network is an instance's at this moment."""
+        there, never_given, idle = self._connection.execute(LEFT).one()
+        return bool(there and not never_given and not idle)
 
     def resting(self) -> int:
         """How many addresses will be free within a minute."""

@@ -164,7 +164,7 @@ def a_house(limits: Mapping[str, int] | None = None, store: Any = None) -> Itera
     auth = MemoryAuthManager(clock, generator.randbytes)
     keys = {}
     for name, project, role in (("alice", ALICE, "user"), ("bob", BOB, "user"), ("eve", ALICE, "auditor"),
-                                ("nobody", ALICE, None)):  # fmt: skip
+                                ("ada", ALICE, "admin"), ("nobody", ALICE, None)):  # fmt: skip
         if name in ("alice", "bob"):
             auth.create_project(name, project)
         auth.create_user(name)
