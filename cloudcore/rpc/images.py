@@ -1,4 +1,5 @@
-"""What the api asks of the image worker (topic `images`): is there an image at this place, and may it be trusted?"""
+"""What api and conductor ask of the image worker (topic `images`): is there an image at this place, may it be trusted,
+and what becomes of it?"""
 
 from __future__ import annotations
 
@@ -15,11 +16,24 @@ from cloudcore.rpc.contract import call, contract
 class ImageLocation:
     """`bucket/key` or `bucket/…manifest.xml` in the object store, judged with the rights of this project.
 
-    `sha256` (hex), when given, must be that of the bytes."""
+    `sha256` (hex), when given, must be that of the bytes. `target` (`bucket/key`) is where `adopt` puts its copy."""
 
     location: str
     project: str
     sha256: str | None = None
+    target: str = ""  # since 1.1
+
+
+@dataclass(frozen=True, slots=True)
+class Unwanted:
+    """An object of the cloud's own bucket (`bucket/key`)."""
+
+    location: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,5 +51,14 @@ class Images(Protocol):
     def inspect(self, request: ImageLocation) -> Deferred[InspectedImage]:
         """Reads the whole object once: header judged by our own parser first, then hashed."""
 
+    @call(since=(1, 1), timeout=300, errors=(Code.IMAGE_INVALID, Code.IMAGE_MANIFEST, Code.NOT_AUTHORISED,
+                                             Code.RESOURCE_UNKNOWN, Code.UNAVAILABLE))
+    def adopt(self, request: ImageLocation) -> Deferred[InspectedImage]:
+        """As `inspect`, and the cloud has a copy of its own at `target`, which is the answer's location. Repeatable."""
 
-IMAGES = contract("images", (1, 0), Images)
+    @call(since=(1, 1), timeout=30, errors=(Code.UNAVAILABLE,))
+    def discard(self, request: Unwanted) -> Deferred[Gone]:
+        """The object goes; one that is not there has gone. Repeatable."""
+
+
+IMAGES = contract("images", (1, 1), Images)
