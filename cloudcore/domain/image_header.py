@@ -6,9 +6,10 @@ readers could understand differently is refused here, and the format found is st
 
 qcow2 is read by docs/interop/qcow2.txt of QEMU. Refused: backing and data files, encryption, internal snapshots, dirty
 or corrupt files, unknown incompatible bits, tables that lie outside the file, unknown header extensions that could name
-files. Raw is what nothing else claims, and what a BIOS can boot: the last two bytes of its first sector are 55 aa (a
-master boot record, also the protective one of GPT). An ISO, a kernel, a partition alone or a text is no disk image:
-better said at registration than by a guest that never boots.
+files. A backing file is taken only where one is expected, under exactly that name and with its format stated. Raw is
+what nothing else claims, and what a BIOS can boot: the last two bytes of its first sector are 55 aa (a master boot
+record, also the protective one of GPT). An ISO, a kernel, a partition alone or a text is no disk image: better said at
+registration than by a guest that never boots.
 """
 
 from __future__ import annotations
@@ -71,9 +72,10 @@ class Judged:
     virtual_size: int
 
 
-def judge(head: bytes, tail: bytes, size: int) -> Judged:
+def judge(head: bytes, tail: bytes, size: int, below: str = "") -> Judged:
     """`head` is the first min(HEAD, size) bytes, `tail` the last min(TAIL, size), `size` the whole file's length in
-    bytes. Raises CloudError(IMAGE_INVALID) with the reason."""
+    bytes. `below`: it has to be a qcow2 that names just this as its backing file; otherwise none may be named. Raises
+    CloudError(IMAGE_INVALID) with the reason."""
     if len(head) < min(HEAD, size) or len(tail) < min(TAIL, size):
         raise invalid(f"the file is truncated: {len(head)} of {size} bytes")
     if size < SECTOR:
@@ -82,7 +84,9 @@ def judge(head: bytes, tail: bytes, size: int) -> Judged:
     if head.startswith(QCOW2):
         if foreign:
             raise invalid(f"it could be read as qcow2 and as {foreign}")
-        return Judged("qcow2", _qcow2(head, size))
+        return Judged("qcow2", _qcow2(head, size, below))
+    if below:
+        raise invalid("it is no qcow2, so it cannot lie over another")
     if head.startswith(b"QFI"):
         raise invalid("it begins like qcow2 but is not")
     if foreign:
@@ -170,16 +174,18 @@ def qcow2_header(head: bytes) -> Header:
     return Header(*fields, incompatible, order, length, compression)
 
 
-def _qcow2(head: bytes, size: int) -> int:
+def _qcow2(head: bytes, size: int, below: str) -> int:
     header = qcow2_header(head)
-    _names_nothing(header)
+    _names_nothing(header, below)
     _features(header)
     if not 9 <= header.cluster_bits <= 21:
         raise invalid(f"clusters of 2**{header.cluster_bits} bytes")
     cluster = 1 << header.cluster_bits
     if header.version == 3 and (header.length < V3_LENGTH or header.length % 8 or header.length > min(cluster, 4096)):
         raise invalid(f"a header of {header.length} bytes")
-    _extensions(head[: min(cluster, len(head))], header)
+    _extensions(head[: min(cluster, len(head))], header, below)
+    if below and backing_of(head) != (below, "raw") and backing_of(head) != (below, "qcow2"):
+        raise invalid("it names another backing file than it should, or does not say its format")
     virtual = _sensible(header.virtual)
     if virtual % SECTOR:
         raise invalid(f"a disk of {virtual} bytes is not whole sectors")
@@ -187,8 +193,29 @@ def _qcow2(head: bytes, size: int) -> int:
     return virtual
 
 
-def _names_nothing(header: Header) -> None:
-    if header.backing_offset or header.backing_size:
+def backing_of(head: bytes) -> tuple[str, str] | None:
+    """(name, format) of the backing file of a qcow2, the format empty where it says none; None where it has none.
+    Only for files of our own making: `judge` first."""
+    header = qcow2_header(head)
+    if not header.backing_offset or not header.backing_size:
+        return None
+    name = head[header.backing_offset : header.backing_offset + header.backing_size]
+    return name.decode("utf-8", "replace"), _backing_format(head, header.length)
+
+
+def _backing_format(head: bytes, at: int) -> str:
+    while at + 8 <= len(head):
+        kind, length = struct.unpack_from(">II", head, at)
+        if kind == BACKING_FORMAT:
+            return head[at + 8 : at + 8 + length].decode("utf-8", "replace")
+        if kind == EXTENSION_END:
+            break
+        at += 8 + (length + 7) // 8 * 8
+    return ""
+
+
+def _names_nothing(header: Header, below: str) -> None:
+    if (header.backing_offset or header.backing_size) and not below:
         raise invalid("it names a backing file")
     if header.incompatible & EXTERNAL_DATA:
         raise invalid("it names an external data file")
@@ -209,10 +236,10 @@ def _features(header: Header) -> None:
         raise invalid(f"reference counts of 2**{header.refcount_order} bits")
 
 
-def _extensions(cluster: bytes, header: Header) -> None:
+def _extensions(cluster: bytes, header: Header, below: str) -> None:
     """Walks the header extensions. All must lie in the first cluster; of large clusters we hold the beginning, which is
     more than any honest header fills."""
-    at = header.length
+    at, formats = header.length, 0
     while True:
         if at + 8 > len(cluster):
             if header.version == 2 and not any(cluster[header.length :]):
@@ -221,9 +248,10 @@ def _extensions(cluster: bytes, header: Header) -> None:
         kind, length = struct.unpack_from(">II", cluster, at)
         if kind == EXTENSION_END:
             return
-        if kind in NAMES_A_FILE:
+        formats += kind == BACKING_FORMAT
+        if kind in NAMES_A_FILE and not (kind == BACKING_FORMAT and below and formats == 1):
             raise invalid(f"its header holds an extension for a {NAMES_A_FILE[kind]}")
-        if kind not in (FEATURE_NAMES, BITMAPS):
+        if kind not in (FEATURE_NAMES, BITMAPS, BACKING_FORMAT):
             raise invalid(f"its header holds an unknown extension {kind:#x}")
         if kind == BITMAPS:
             raise invalid("it holds dirty bitmaps")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloudcore.domain.image_header import HEAD, LARGEST, TAIL, Judged, judge
+from cloudcore.domain.image_header import HEAD, LARGEST, TAIL, Judged, backing_of, judge
 from cloudcore.errors import CloudError, Code
 
 MIB = 2**20
@@ -232,3 +232,50 @@ def test_a_mutated_header_never_names_a_file(changes):
         assert data[32:36] == b"\0\0\0\0"
         assert data[4:8] == b"\0\0\0\2" or not data[79] & 4
     assert judged.virtual_size <= LARGEST
+
+
+# -- layers -----------------------------------------------------------------------------------------------------------
+
+BELOW = "ab" * 32
+
+
+def a_delta(name=BELOW, format=b"qcow2", again=b""):
+    extensions = (extension(0xE2792ACA, format) if format else b"") + again
+    data = bytearray(a_qcow2(extensions=extensions, backing_offset=1024, backing_size=len(name)))
+    data[1024 : 1024 + len(name)] = name.encode()
+    return bytes(data)
+
+
+def test_a_delta_names_just_the_one_below():
+    for format in (b"qcow2", b"raw"):
+        data = a_delta(format=format)
+        assert judge(data[:HEAD], data[-TAIL:], len(data), BELOW) == Judged("qcow2", 2**30)
+        assert backing_of(data[:HEAD]) == (BELOW, format.decode())
+    assert "names a backing file" in reason(a_delta())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        a_qcow2(), a_raw(), a_delta("cd" * 32), a_delta("/etc/shadow"), a_delta(BELOW + "x"), a_delta("../" + BELOW),
+        a_delta(format=b""), a_delta(format=b"vmdk"), a_delta(again=extension(0xE2792ACA, b"raw")),
+        a_delta("json:{}"), a_delta(again=extension(0x44415441, b"x")),
+    ],
+)  # fmt: skip
+def test_whatever_else_it_names_is_refused(data):
+    with pytest.raises(CloudError) as problem:
+        judge(data[:HEAD], data[-TAIL:], len(data), BELOW)
+    assert problem.value.code is Code.IMAGE_INVALID
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 1200), st.binary(min_size=1, max_size=8)), max_size=4))
+def test_a_damaged_delta_is_refused_or_names_what_it_should(damages):
+    data = bytearray(a_delta())
+    for offset, mark in damages:
+        data[offset : offset + len(mark)] = mark
+    try:
+        judge(bytes(data[:HEAD]), bytes(data[-TAIL:]), len(data), BELOW)
+    except CloudError:
+        return
+    assert backing_of(bytes(data[:HEAD])) in {(BELOW, "qcow2"), (BELOW, "raw")}
