@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from cloudcore.domain.ids import PREFIXES, well_formed
+
 
 class VolumeState(Enum):
     CREATING = "creating"
@@ -90,12 +92,14 @@ class Volume:
     throughput: int | None = None
     generation: int = 1
     reason: str | None = None
+    auto_enable_io: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
     """One volume in one instance. `device` is what the user calls it (/dev/sdf); the guest names disks in order.
-    `root`: the guest starts from it. `since` in seconds since the epoch."""
+    `root`: the guest starts from it. `forced`: while it is detached, the guest is not waited for. `since` in seconds
+    since the epoch."""
 
     volume: str
     instance: str
@@ -104,6 +108,7 @@ class Attachment:
     since: float
     delete_on_termination: bool = False
     root: bool = False
+    forced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +128,8 @@ class Content:
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """`batch` names the snapshots that were taken at one moment together; alone it is the snapshot's own id. `volume`
-    is EC2's vol-ffffffff where it came from no volume. `progress` in percent. `public` and shares are permissions."""
+    is EC2's vol-ffffffff where it came from no volume. `progress` in percent. `public` and shares are permissions.
+    `content` is what it holds once it is completed; before that, what its copy may lie over."""
 
     id: str
     project: str
@@ -162,6 +168,12 @@ class Modification:
 
 
 FROM_NO_VOLUME = "vol-ffffffff"
+BUCKET = "cloudcore-contents"  # the bucket of the cloud itself: each copy has a key of its own there
+
+
+def place_of(snapshot: str) -> str:
+    """`bucket/key` that a copy for this snapshot is written to."""
+    return f"{BUCKET}/{snapshot}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +201,15 @@ VOLUME_TYPES = {
     )
 }
 DEFAULT_VOLUME_TYPE = "gp2"
+PREFIX = PREFIXES["volume"]
 
 
 def serial(volume: str) -> str:
     """What the guest reads: a virtio serial holds 20 bytes, so the dash goes, as in EC2."""
     return volume.replace("-", "", 1)
+
+
+def of_serial(serial: str) -> str | None:
+    """The volume that shows this serial; None when it is no volume's."""
+    volume = f"{PREFIX}-{serial.removeprefix(PREFIX)}"
+    return volume if serial.startswith(PREFIX) and well_formed("volume", volume) else None

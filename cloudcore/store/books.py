@@ -17,6 +17,7 @@ from cloudcore.store.elastic_addresses import ElasticAddresses
 from cloudcore.store.hosts import Hosts
 from cloudcore.store.identity_tags import IdentityTags
 from cloudcore.store.images import Images
+from cloudcore.store.import_tasks import ImportTasks
 from cloudcore.store.instance_keys import InstanceKeys
 from cloudcore.store.instance_profiles import InstanceProfiles, ProfileAssociations
 from cloudcore.store.instances import Instances
@@ -55,6 +56,7 @@ class Books:
         self.attachments = Attachments(connection, self.now)
         self.snapshots = Snapshots(connection, self.now)
         self.contents = Contents(connection, self.now)
+        self.imports = ImportTasks(connection, self.now)
         self.key_pairs = KeyPairs(connection, self.now)
         self.groups = SecurityGroups(connection, self.now)
         self.memberships = Memberships(connection, self.now)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
+from types import MappingProxyType
 
 import sqlalchemy as sa
 
@@ -29,6 +30,10 @@ ENABLED = sa.and_(hosts.c.enabled, sa.or_(hosts.c.zone == sa.bindparam("the_zone
 ROOMY = sa.and_(*(hosts.c[amount] - hosts.c[f"used_{amount}"] >= sa.bindparam(f"the_{amount}") for amount in AMOUNTS))
 ANY = sa.select(sa.exists().where(ENABLED), sa.exists().where(ENABLED, ROOMY))
 ALLOCATE = sa.insert(allocations)
+THEIRS = allocations.c.instance == sa.bindparam("the_instance")
+HELD = sa.select(allocations).where(THEIRS)
+FREE = sa.delete(allocations).where(THEIRS).returning(*allocations.c)
+NO_VOLUMES: Mapping[str, int] = MappingProxyType({})
 
 
 class Hosts:
@@ -103,12 +108,13 @@ class Hosts:
         count = sa.select(sa.func.count()).select_from(allocations).where(allocations.c.host == name)
         held = self._connection.execute(count).scalar_one()
         if held:
-            raise CloudError(Code.IN_USE, f"The host '{name}' holds {held} instances")
+            raise CloudError(Code.IN_USE, f"The host '{name}' holds {held} instances and volumes")
         self._connection.execute(sa.delete(host_mappings).where(host_mappings.c.host == name))
         self._connection.execute(sa.delete(hosts).where(hosts.c.name == name))
 
-    def claim(self, instance: str, name: str, demand: Demand) -> bool:
+    def claim(self, instance: str, name: str, demand: Demand, volumes: Mapping[str, int] = NO_VOLUMES) -> bool:
         """Takes the room and writes the allocation, or returns False: there is no room any more, or it is disabled.
+        `volumes` ({id: GiB}) get allocations of their own, beside the demand: all of it together or nothing.
 
         The scheduler proposed from a view that may be a second old. What decides is the row as it is in this
         transaction, by the same rule; the generation then proves that nobody came in between. Raises LostRace.
@@ -116,21 +122,26 @@ class Hosts:
         row = self._connection.execute(LOCK, {"the_name": name}).one_or_none()
         if row is None:
             return False
-        host = Host(*row)
-        if not host.enabled or lacks(host, demand):
+        host, whole = Host(*row), demand + Demand(0, 0, sum(volumes.values()))
+        if not host.enabled or lacks(host, whole):
             return False
-        self._move(host, {amount: getattr(demand, amount) for amount in AMOUNTS})
-        held = {"instance": instance, "host": name, "vcpus": demand.vcpus, "memory_mib": demand.memory_mib,
-                "disk_gib": demand.disk_gib}  # fmt: skip
+        self._move(host, {amount: getattr(whole, amount) for amount in AMOUNTS})
+        parts = {instance: demand} | {volume: Demand(0, 0, size) for volume, size in volumes.items()}
+        held = [{"instance": subject, "host": name, "vcpus": part.vcpus, "memory_mib": part.memory_mib,
+                 "disk_gib": part.disk_gib} for subject, part in parts.items()]  # fmt: skip
         try:
             self._connection.execute(ALLOCATE, held)
         except sa.exc.IntegrityError as problem:
             raise LostRace(instance) from problem
         return True
 
+    def held(self, instance: str) -> Demand | None:
+        row = self._connection.execute(HELD, {"the_instance": instance}).one_or_none()
+        return Demand(row.vcpus, row.memory_mib, row.disk_gib) if row else None
+
     def resize(self, instance: str, demand: Demand) -> bool:
         """Makes the allocation what the instance demands now; False when its host has no room for more."""
-        held = self._connection.execute(sa.select(allocations).where(allocations.c.instance == instance)).one_or_none()
+        held = self._connection.execute(HELD, {"the_instance": instance}).one_or_none()
         if held is None:
             return False
         more = {amount: getattr(demand, amount) - getattr(held, amount) for amount in AMOUNTS}
@@ -146,8 +157,7 @@ class Hosts:
 
     def release(self, instance: str) -> bool:
         """Gives back what the instance holds; False when it holds nothing."""
-        gone = sa.delete(allocations).where(allocations.c.instance == instance).returning(*allocations.c)
-        held = self._connection.execute(gone).one_or_none()
+        held = self._connection.execute(FREE, {"the_instance": instance}).one_or_none()
         if held is None:
             return False
         row = self._connection.execute(LOCK, {"the_name": held.host}).one()

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import sqlalchemy as sa
 
 from cloudcore.domain.operations import GIVES_UP, JOINED, LEASE, STEPS
-from cloudcore.store.schema import instances, operations, steps
+from cloudcore.store.schema import instances, operations, steps, volumes
 
 FOREVER = 1e12  # seconds; infinity has no portable form in a database
 DUE = sa.text("steps.state = 'due'")  # literal, so that the partial index serves
@@ -179,7 +179,8 @@ class Operations:
     def hurry(self, host: str) -> None:
         """What waits for this host is due now."""
         there = sa.select(instances.c.id).where(instances.c.host == host, instances.c.state != "terminated")
-        waiting = sa.and_(DUE, steps.c.due > self._now(), steps.c.subject.in_(there))
+        lying = sa.select(volumes.c.id).where(volumes.c.host == host)
+        waiting = sa.and_(DUE, steps.c.due > self._now(), steps.c.subject.in_(there.union_all(lying)))
         self._connection.execute(sa.update(steps).where(waiting).values(due=self._now()))
 
     def prune(self, age: float) -> int:

@@ -70,6 +70,15 @@ class Snapshots:
         stored = {name: value.value if isinstance(value, SnapshotState) else value for name, value in changes.items()}
         self._connection.execute(sa.update(snapshots).where(snapshots.c.id == snapshot).values(**stored))
 
+    def pending_of(self, volume: str) -> bool:
+        """Whether the volume is still being copied."""
+        mine = sa.exists().where(snapshots.c.volume == volume, snapshots.c.state == SnapshotState.PENDING.value)
+        return bool(self._connection.execute(sa.select(mine)).scalar_one())
+
+    def abandon(self, snapshot: str) -> None:
+        """One that is pending belongs to nobody any more: its copy ends, and then it goes."""
+        self.change(snapshot, project="")
+
     def remove(self, snapshot: str) -> None:
         self._connection.execute(sa.delete(snapshots).where(snapshots.c.id == snapshot))
 
@@ -112,6 +121,10 @@ class Contents:
             found.append(Content(**row._mapping))
             content = found[-1].below
         return found
+
+    def stored_at(self, source: str) -> bool:
+        """Whether this object is the bytes of any."""
+        return bool(self._connection.execute(sa.select(sa.exists().where(contents.c.source == source))).scalar_one())
 
     def unused(self, content: str) -> bool:
         """Whether no snapshot, image, volume or other content needs it."""

@@ -33,6 +33,7 @@ volumes = sa.Table(
     number("throughput", nullable=True),
     number("generation"),
     text("reason", nullable=True),
+    flag("auto_enable_io", server_default=sa.false()),
     sa.Index("ix_volumes_page", "project", "created", "id"),
 )  # fmt: skip
 
@@ -45,6 +46,7 @@ attachments = sa.Table(
     moment("since"),
     flag("delete_on_termination"),
     flag("root"),
+    flag("forced", server_default=sa.false()),
     sa.UniqueConstraint("instance", "device"),
 )  # fmt: skip
 

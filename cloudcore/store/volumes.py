@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from cloudcore.domain.volumes import (
     Attachment,
     AttachmentState,
+    Content,
     Modification,
     Volume,
     VolumeEvent,
@@ -20,7 +21,7 @@ from cloudcore.domain.volumes import (
 from cloudcore.errors import CloudError, Code
 from cloudcore.store.instances import LostRace
 from cloudcore.store.pages import Wanted, page
-from cloudcore.store.schema import attachments, instances, volume_modifications, volumes
+from cloudcore.store.schema import attachments, contents, instances, volume_exports, volume_modifications, volumes
 
 COLUMNS = [volumes.c[field.name] for field in fields(Volume)]
 HELD = [attachments.c[field.name] for field in fields(Attachment)]
@@ -32,15 +33,25 @@ OF_INSTANCES = (
     .order_by(attachments.c.root.desc(), attachments.c.since, attachments.c.device)
 )  # fmt: skip
 MINE: sa.BindParameter[Any] = sa.bindparam("the_instance")
+BEING_MADE = sa.exists().where(volumes.c.id == attachments.c.volume, volumes.c.state == "creating")
 LAUNCHED = (
-    sa.update(attachments).where(attachments.c.instance == MINE, attachments.c.state == "attaching")
+    sa.update(attachments).where(attachments.c.instance == MINE, attachments.c.state == "attaching", BEING_MADE)
     .values(state="attached")
 )  # fmt: skip
-MADE = (
-    sa.update(volumes)
-    .where(volumes.c.state == "creating",
-           volumes.c.id.in_(sa.select(attachments.c.volume).where(attachments.c.instance == MINE)))
-    .values(state="in-use", host=sa.bindparam("the_host"))
+OF_ITS_LAUNCH = sa.and_(
+    volumes.c.state == "creating",
+    volumes.c.id.in_(sa.select(attachments.c.volume).where(attachments.c.instance == MINE)))  # fmt: skip
+MADE = sa.update(volumes).where(OF_ITS_LAUNCH).values(state="in-use", host=sa.bindparam("the_host"))
+LODGED = (
+    sa.update(volumes).where(OF_ITS_LAUNCH, volumes.c.host.is_(None))
+    .values(host=sa.bindparam("the_host"), zone=sa.bindparam("the_zone"))
+)  # fmt: skip
+TOP = [contents.c[field.name].label(f"top_{field.name}") for field in fields(Content)]
+HAS = (
+    sa.select(*(column.label(f"held_{column.name}") for column in HELD), *COLUMNS, *TOP)
+    .join_from(attachments, volumes, volumes.c.id == attachments.c.volume)
+    .outerjoin(contents, contents.c.id == volumes.c.content).where(attachments.c.instance == MINE)
+    .order_by(attachments.c.root.desc(), attachments.c.since, attachments.c.device)
 )  # fmt: skip
 INSERT_VOLUMES, INSERT_ATTACHMENTS = sa.insert(volumes), sa.insert(attachments)
 
@@ -49,6 +60,15 @@ INSERT_VOLUMES, INSERT_ATTACHMENTS = sa.insert(volumes), sa.insert(attachments)
 class ShownVolume:
     volume: Volume
     attachments: tuple[Attachment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A volume of an instance, with what it was made from."""
+
+    attachment: Attachment
+    volume: Volume
+    content: Content | None
 
 
 class Volumes:
@@ -76,11 +96,16 @@ class Volumes:
         return found
 
     def page(self, project: str, wanted: Wanted) -> list[ShownVolume]:
-        """By (created, id)."""
-        rows = self._connection.execute(page(volumes, COLUMNS, volumes.c.project == project, wanted))
+        """By (created, id). `equal` may name the column `instance` of attachments as well."""
+        visible = volumes.c.project == project
+        if instances_wanted := wanted.equal.get("instance"):
+            held = sa.select(attachments.c.volume).where(attachments.c.instance.in_(list(instances_wanted)))
+            visible = sa.and_(visible, volumes.c.id.in_(held))
+            wanted = replace(wanted, equal={name: v for name, v in wanted.equal.items() if name != "instance"})
+        rows = self._connection.execute(page(volumes, COLUMNS, visible, wanted))
         found = [volume_of(row) for row in rows]
-        held = self._held([one.id for one in found])
-        return [ShownVolume(one, tuple(held.get(one.id, ()))) for one in found]
+        attached = self._held([one.id for one in found])
+        return [ShownVolume(one, tuple(attached.get(one.id, ()))) for one in found]
 
     def on_host(self, host: str) -> list[Volume]:
         there = sa.select(*COLUMNS).where(volumes.c.host == host)
@@ -116,6 +141,12 @@ class Volumes:
         mine = sa.update(volume_modifications).where(volume_modifications.c.volume == wanted.volume)
         if not self._connection.execute(mine.values(**row)).rowcount:
             self._connection.execute(sa.insert(volume_modifications).values(**row))
+
+    def modification(self, volume: str) -> Modification | None:
+        chosen = [volume_modifications.c[field.name] for field in fields(Modification)]
+        mine = sa.select(*chosen).where(volume_modifications.c.volume == volume)
+        row = self._connection.execute(mine).one_or_none()
+        return Modification(**row._mapping) if row else None
 
     def modifications(self, project: str, ids: Collection[str] | None = None) -> list[Modification]:
         """By volume id; all of the project where no ids are given."""
@@ -163,12 +194,17 @@ class Attachments:
                 found.setdefault(row.instance, []).append(attachment_of(row))
         return found
 
-    def move(self, attachment: Attachment, state: AttachmentState) -> Attachment:
+    def held(self, instance: str) -> list[Held]:
+        """With the rows of the volumes, the root's first."""
+        return [held_of(row) for row in self._connection.execute(HAS, {"the_instance": instance})]
+
+    def move(self, attachment: Attachment, state: AttachmentState, forced: bool = False) -> Attachment:
         """Raises LostRace."""
         same = sa.and_(*self._same(attachment), attachments.c.state == attachment.state.value)
-        if self._connection.execute(sa.update(attachments).where(same).values(state=state.value)).rowcount != 1:
+        moved = sa.update(attachments).where(same).values(state=state.value, forced=forced)
+        if self._connection.execute(moved).rowcount != 1:
             raise LostRace(attachment.volume)
-        return replace(attachment, state=state)
+        return replace(attachment, state=state, forced=forced)
 
     def keep(self, attachment: Attachment, delete_on_termination: bool) -> None:
         changed = sa.update(attachments).where(*self._same(attachment))
@@ -179,14 +215,35 @@ class Attachments:
 
     def launched(self, instance: str, host: str) -> None:
         """The guest runs with everything that its launch made."""
-        self._connection.execute(MADE, {"the_instance": instance, "the_host": host})
         self._connection.execute(LAUNCHED, {"the_instance": instance})
+        self._connection.execute(MADE, {"the_instance": instance, "the_host": host})
+
+    def lodged(self, instance: str, host: str, zone: str) -> None:
+        """What its launch makes will lie on this host."""
+        self._connection.execute(LODGED, {"the_instance": instance, "the_host": host, "the_zone": zone})
 
     def bump(self, instance: str) -> int:
         """Another list of volumes is wanted of the instance's host: its new revision."""
         mine = sa.update(instances).where(instances.c.id == instance)
         raised = mine.values(disk_revision=instances.c.disk_revision + 1).returning(instances.c.disk_revision)
         return int(self._connection.execute(raised).scalar_one())
+
+    # -- volumes that are served to a guest of another host --
+
+    def export(self, volume: str, instance: str) -> int:
+        """From now on to this instance alone, to nobody when it is empty; the revision that says so."""
+        mine = volume_exports.c.volume == volume
+        row = self._connection.execute(sa.select(volume_exports).where(mine)).one_or_none()
+        if row is None:
+            first = {"volume": volume, "instance": instance, "revision": 1}
+            self._connection.execute(sa.insert(volume_exports).values(**first))
+            return 1
+        if row.instance == instance:
+            return int(row.revision)
+        raised = sa.update(volume_exports).where(mine, volume_exports.c.revision == row.revision)
+        if self._connection.execute(raised.values(instance=instance, revision=row.revision + 1)).rowcount != 1:
+            raise LostRace(volume)
+        return int(row.revision) + 1
 
     def _same(self, attachment: Attachment) -> tuple[sa.ColumnElement[bool], ...]:
         return attachments.c.volume == attachment.volume, attachments.c.instance == attachment.instance
@@ -195,6 +252,17 @@ class Attachments:
 def volume_of(row: sa.Row[Any]) -> Volume:
     values = dict(row._mapping)
     return Volume(**values | {"state": VolumeState(values["state"])})
+
+
+def held_of(row: sa.Row[Any]) -> Held:
+    values = dict(row._mapping)
+    attached = {field.name: values.pop(f"held_{field.name}") for field in fields(Attachment)}
+    top = {field.name: values.pop(f"top_{field.name}") for field in fields(Content)}
+    return Held(
+        Attachment(**attached | {"state": AttachmentState(attached["state"])}),
+        Volume(**values | {"state": VolumeState(values["state"])}),
+        Content(**top) if top["id"] is not None else None,
+    )
 
 
 def attachment_of(row: sa.Row[Any]) -> Attachment:
