@@ -44,7 +44,7 @@ class UpdateRole:
 @dataclass(frozen=True, slots=True)
 class UpdateRoleDescription:
     RoleName: str
-    Description: str
+    Description: str = ""  # sent empty, it takes the description away
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from twisted.internet.defer import CancelledError
 
 from cloudcore.conductor.failpoints import FAILPOINTS
 from cloudcore.domain.instances import Event, State
-from tests.conductor.world import World, allocate, lead
+from tests.conductor.world import World, allocate, associate, lead, make_profile
 
 
 class Killed(CancelledError):
@@ -84,6 +84,15 @@ def replug(world):
     return instance, expected
 
 
+def take_a_role(world):
+    """A running instance gets a profile, and with it a key."""
+    instance, expected = launch(world)
+    world.store.run(make_profile)
+    world.hint(world.store.run(associate, instance))
+    world.run(2)
+    return instance, expected
+
+
 def lead_elsewhere(world):
     """An elastic address comes to an instance, and moves to another on the other host."""
     instance, expected = launch(world)
@@ -95,7 +104,7 @@ def lead_elsewhere(world):
     return instance, expected
 
 
-JOBS = (launch, launch_without_room, launch_slowly, terminate, stop, power_off, replug, lead_elsewhere)
+JOBS = (launch, launch_without_room, launch_slowly, terminate, stop, power_off, replug, take_a_role, lead_elsewhere)
 
 
 @pytest.fixture

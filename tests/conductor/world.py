@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable
 from itertools import count
 from typing import Any
@@ -12,10 +14,14 @@ from typing import Any
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
+from cloudcore.auth.instances import Keyring
+from cloudcore.auth.seal import Envelope
 from cloudcore.bus.loopback import LoopbackBus
 from cloudcore.conductor.service import Conductor, Settings
 from cloudcore.domain.images import Image
+from cloudcore.domain.instance_profiles import InstanceProfile
 from cloudcore.domain.instances import Event, Instance, State
+from cloudcore.domain.roles import Role
 from cloudcore.domain.security_groups import Rule
 from cloudcore.errors import CloudError, Code
 from cloudcore.rpc.compute import (
@@ -46,7 +52,7 @@ from cloudcore.rpc.network import (
 from cloudcore.scheduler.service import Scheduler
 from cloudcore.store.books import Books
 from cloudcore.store.database import InlineDatabase
-from cloudcore.store.schema import security_group_rules, security_groups
+from cloudcore.store.schema import projects, security_group_rules, security_groups
 
 PROJECT = "000000000001"
 IMAGE = Image("ami-00000000000000001", PROJECT, "tiny", "", "images/tiny", "images/tiny", "0" * 64, 1024, "raw", 1024,
@@ -200,6 +206,7 @@ class World:
         self.clock.advance(1_000_000.0)
         self.bus = LoopbackBus(self.clock, faults)
         self.store = InlineDatabase(self.clock.seconds)
+        self.keyring = Keyring(Envelope(b"k" * 32, os.urandom))
         self._numbers = count(1)
         self.conductors: list[Conductor] = []
         self.store.run(prepare, cidr)
@@ -210,7 +217,8 @@ class World:
 
     def start(self, failpoint: Callable[[str], None] = lambda name: None, owner: str = "conductor",
               **settings: Any) -> Conductor:  # fmt: skip
-        conductor = Conductor(self.clock, self.bus, self.store, Settings(owner=owner, **settings), failpoint)
+        settled = Settings(owner=owner, **settings)
+        conductor = Conductor(self.clock, self.bus, self.store, settled, failpoint, self.keyring)
         conductor.startService()
         self.conductors.append(conductor)
         for host in self.hosts:
@@ -339,6 +347,27 @@ def requested(books: Books, instance: str, event: Event) -> str | None:
     if before is after:
         return None
     return books.operations.begin(kind, instance, after.generation, PROJECT, "request-2")
+
+
+TRUST = json.dumps({"Statement": {"Effect": "Allow", "Action": "sts:AssumeRole",
+                                  "Principal": {"Service": "ec2.amazonaws.com"}}})  # fmt: skip
+PROFILE = InstanceProfile("AIPA0000000000000PROF", PROJECT, "web", "/", 0.0, "AROA0000000000000ROLE")
+
+
+def make_profile(books: Books) -> None:
+    """A project, a role that trusts instances, and the profile that holds it."""
+    connection = books._connection  # noqa: SLF001  (accounts are not this suite's)
+    connection.execute(projects.insert().values(id=PROJECT, name="engines", enabled=True))
+    books.roles.insert(Role(PROFILE.role_id or "", PROJECT, "server", "", TRUST, 3600, 0, 0.0))
+    books.profiles.insert(PROFILE)
+
+
+def associate(books: Books, instance: str) -> str:
+    """As the api does."""
+    found = books.instances.find(instance)
+    assert found is not None
+    books.profile_associations.begin(PROFILE, [(f"iip-assoc-{instance.removeprefix('i-')}", instance)])
+    return reshaped(books, instance, {"profile": PROFILE.id})
 
 
 ELASTIC_POOL = "10.91.0.0/29"
