@@ -45,6 +45,7 @@ ONLY_IN = {
     "psycopg": ("cloudcore.store",),
     "txamqp": ("cloudcore.bus",),
     "libvirt": ("cloudcore.virt",),
+    "PIL": ("cloudcore.virt",),
     "nftables": ("cloudcore.netdev",),
     "botocore": ("cloudcore.api",),
     "boto3": (),

@@ -29,6 +29,7 @@ from cloudcore.api import (
     profile_associations,
     role_actions,
     rule_changes,
+    screenshots,
     tagging,
     temporary_keys,
 )
@@ -57,6 +58,7 @@ ACTIONS: Mapping[str, Mapping[str, Action]] = {
         **empties.ACTIONS,
         **ebs_defaults.ACTIONS,
         **passwords.ACTIONS,
+        **screenshots.ACTIONS,
     },
     "sts": {**identity.STS, **temporary_keys.ACTIONS},
     "iam": {**identity.IAM, **access_keys.ACTIONS, **role_actions.ACTIONS, **profile_actions.ACTIONS},

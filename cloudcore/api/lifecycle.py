@@ -91,7 +91,7 @@ async def reboot_instances(call: Call, asked: Named) -> Mapping[str, Any] | None
     answer = await call.change(_rebooting, ids)
     hosts: Mapping[str, str] = answer or {}
     compute_of = call.cloud.compute_of
-    reboots = [_answered(compute_of(host).reboot(InstanceName(id)), id) for id, host in hosts.items()]
+    reboots = [answered(compute_of(host).reboot(InstanceName(id)), id) for id, host in hosts.items()]
     results: list[tuple[bool, Any]] = await DeferredList(reboots, consumeErrors=True)
     for succeeded, result in results:
         if not succeeded:
@@ -108,7 +108,7 @@ def _rebooting(books: Books, call: Call, ids: Sequence[str]) -> Outcome:
     return Outcome({id: own[id].host for id in ids}, tuple(ids))
 
 
-def _answered(asked: Deferred[T], instance: str) -> Deferred[T]:
+def answered(asked: Deferred[T], instance: str) -> Deferred[T]:
     """A host that does not answer is Unavailable: clients try that again."""
 
     def unreachable(failure: Failure) -> T:
@@ -125,7 +125,7 @@ async def get_console_output(call: Call, asked: GetConsoleOutput) -> Mapping[str
     output, at = b"", instance.changed
     if instance.host is not None:
         try:
-            text = await _answered(call.cloud.compute_of(instance.host).console(InstanceName(id)), id)
+            text = await answered(call.cloud.compute_of(instance.host).console(InstanceName(id)), id)
             output, at = text.output, text.timestamp
         except CloudError as refused:
             if refused.code is not Code.INSTANCE_UNKNOWN:  # a host that has cleaned up has no console any more

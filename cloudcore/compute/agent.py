@@ -23,6 +23,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from cloudcore.compute import screens
 from cloudcore.compute.converging import Convergence, Tools
 from cloudcore.compute.facts import FactSender
 from cloudcore.compute.journal import Entry, Journal, settle
@@ -35,11 +36,14 @@ from cloudcore.rpc.compute import (
     InstanceName,
     Nothing,
     Presence,
+    Screenshot,
     Taken,
     WantedGuest,
+    WantedScreenshot,
 )
 from cloudcore.rpc.conductor import FactSink, GuestFact, Heartbeat
 from cloudcore.virt.driver import Guest
+from cloudcore.virt.screens import screens_of
 
 log = Logger()
 
@@ -74,6 +78,7 @@ class ComputeAgent(Service):
     ) -> None:
         self._seat, self._tools, self._journal, self._publish = seat, tools, journal, tell
         self._clock = tools.clock
+        self._screens = screens_of(tools.driver)
         self._convergence = Convergence(tools, journal, self._tell)
         self._facts = FactSender(tools.clock, sink, seat.host, self._acknowledged, tools.failpoint)
         self._loops = [
@@ -137,6 +142,9 @@ class ComputeAgent(Service):
     def console(self, request: InstanceName) -> Deferred[ConsoleText]:
         return Deferred.fromCoroutine(self._console(request.instance))
 
+    def screenshot(self, request: WantedScreenshot) -> Deferred[Screenshot]:
+        return Deferred.fromCoroutine(self._screenshot(request))
+
     def present(self, request: Nothing) -> Deferred[Presence]:
         return Deferred.fromCoroutine(self._present())
 
@@ -177,6 +185,9 @@ class ComputeAgent(Service):
         output = await self._tools.driver.console(instance)
         written = await self._tools.in_thread(lambda: self._last_written(instance))
         return ConsoleText(output, written)
+
+    async def _screenshot(self, request: WantedScreenshot) -> Screenshot:
+        return await screens.taken(self._screens, self._guest(request.instance), request.wake, self._clock)
 
     def _last_written(self, instance: str) -> float:
         try:

@@ -21,7 +21,7 @@ POLICY: tuple[tuple[str, tuple[str, ...]], ...] = (
               "iam:GetInstanceProfile", "iam:ListInstanceProfiles", "iam:ListInstanceProfilesForRole",
               "iam:ListInstanceProfileTags", "iam:PassRole", "iam:ListAccessKeys", "iam:CreateAccessKey",
               "iam:DeleteAccessKey")),
-    ("auditor", ("ec2:Describe*", "ec2:GetConsoleOutput", "ec2:GetEbs*", "s3:Get*", "s3:List*", "sts:GetCallerIdentity",
+    ("auditor", ("ec2:Describe*", "ec2:GetConsole*", "ec2:GetEbs*", "s3:Get*", "s3:List*", "sts:GetCallerIdentity",
                  "iam:GetUser")),
     # the image worker's and the hosts' account: images of every project, and nothing else
     ("fetcher", ("s3:GetObject", "s3:PutObject", "objectstore:AnyProject")),

@@ -185,6 +185,20 @@ class ConsoleText:
 
 
 @dataclass(frozen=True, slots=True)
+class WantedScreenshot:
+    """`wake`: a key is pressed first."""
+
+    instance: str
+    wake: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Screenshot:
+    image: bytes  # JPEG
+    timestamp: float  # seconds since the epoch
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     pass
 
@@ -216,6 +230,9 @@ class Compute(Protocol):
 
     @call(since=(1, 0), timeout=10, errors=(Code.INSTANCE_UNKNOWN,))
     def console(self, request: InstanceName) -> Deferred[ConsoleText]: ...
+
+    @call(since=(1, 1), timeout=15, errors=(Code.INSTANCE_UNKNOWN, Code.INSTANCE_STATE, Code.UNSUPPORTED))
+    def screenshot(self, request: WantedScreenshot) -> Deferred[Screenshot]: ...
 
     @call(since=(1, 0), timeout=10)
     def present(self, request: Nothing) -> Deferred[Presence]: ...

@@ -17,6 +17,7 @@ from cloudcore.virt.driver import GuestSpec
 MARK = "urn:cloudcore:instance"
 SMALL_MIB = 128  # a tiny guest gets by with a small translation cache; a distribution wants the large one
 SMALL_CACHE_MIB, LARGE_CACHE_MIB = 24, 256
+SCREEN_KIB = "2048"  # 800 by 600 points in full colour; text needs less
 UNSAFE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")  # not characters of XML 1.0
 
 
@@ -105,6 +106,7 @@ def _devices(domain: Element, spec: GuestSpec, machine: Machine, paths: tuple[st
         target = SubElement(port, "target", port="0")
         if kind == "console":
             target.set("type", "serial")
+    SubElement(SubElement(devices, "video"), "model", type="vga", vram=SCREEN_KIB)
     SubElement(devices, "controller", type="usb", model="none")
     SubElement(devices, "memballoon", model="virtio")
     _text(SubElement(devices, "rng", model="virtio"), "backend", "/dev/urandom", model="random")

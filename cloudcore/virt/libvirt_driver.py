@@ -19,6 +19,7 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.logger import Logger
 
 from cloudcore.errors import CloudError, Code
+from cloudcore.virt import libvirt_screens
 from cloudcore.virt.domain_xml import MARK, Machine, domain_xml, read_mark
 from cloudcore.virt.driver import Capacity, Guest, GuestChanged, GuestSpec
 from cloudcore.virt.libvirt_calls import THREADS, Calls, Daemon, Heard
@@ -93,6 +94,10 @@ class LibvirtDriver:
 
     def console(self, instance: str) -> Deferred[bytes]:
         return Deferred.fromCoroutine(self._calls.thread(read_console, self._host.instances / instance))
+
+    def screenshot(self, instance: str, wake: bool = False) -> Deferred[bytes]:
+        shoot = lambda connection: libvirt_screens.screenshot(_running(connection, instance), wake)  # noqa: E731
+        return Deferred.fromCoroutine(self._calls.call(shoot))
 
     def watch(self, changed: GuestChanged) -> None:
         self._watchers.append(changed)

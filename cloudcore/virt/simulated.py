@@ -16,6 +16,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail, succeed
 
 from cloudcore.errors import CloudError, Code
+from cloudcore.virt.dotted_jpeg import dotted
 from cloudcore.virt.driver import Capacity, Guest, GuestChanged, GuestSpec
 from cloudcore.virt.simulated_world import SimulatedGuest, World
 
@@ -98,6 +99,9 @@ class SimulatedDriver:
     def console(self, instance: str) -> Deferred[bytes]:
         return self._at("console", instance, lambda: self._console(instance))
 
+    def screenshot(self, instance: str, wake: bool = False) -> Deferred[bytes]:
+        return self._at("screenshot", instance, lambda: self._screen(instance))
+
     def watch(self, changed: GuestChanged) -> None:
         self._watchers.append(changed)
 
@@ -165,6 +169,14 @@ class SimulatedDriver:
     def _tell(self, instance: str) -> None:
         for changed in self._watchers:
             changed(instance)
+
+    def _screen(self, instance: str) -> bytes:
+        """Its id in dots, and below it a bar that grows while it boots."""
+        guest = self._known(instance)
+        if not guest.running:
+            raise CloudError(Code.PROGRAM_FAILED, f"{instance} does not run")
+        booted = (self._clock.seconds() - guest.began) / guest.ready_after if guest.ready_after else 1.0
+        return dotted(instance.removeprefix("i-"), booted)
 
     def _console(self, instance: str) -> bytes:
         """Written from how long it has run, in the words of the tiny guest; what only a real guest can know (its lease,

@@ -21,7 +21,7 @@ from cloudcore.api.wire import Wire
 from cloudcore.auth.memory import MemoryAuthManager
 from cloudcore.domain.images import Image
 from cloudcore.domain.instances import Event, Instance
-from cloudcore.rpc.compute import ConsoleText, Done, InstanceName
+from cloudcore.rpc.compute import ConsoleText, Done, InstanceName, Screenshot, WantedScreenshot
 from cloudcore.rpc.conductor import Heard, Hint
 from cloudcore.rpc.images import ImageLocation, InspectedImage
 from cloudcore.signing.heads import Head, body_hash
@@ -47,6 +47,7 @@ class Beyond:
     hints: list[str] = field(default_factory=list)
     rebooted: list[str] = field(default_factory=list)
     inspected: list[ImageLocation] = field(default_factory=list)
+    screenshots: list[WantedScreenshot] = field(default_factory=list)
     console_text: bytes = b"Linux version\n"
     refusal: Exception | None = None
 
@@ -63,6 +64,10 @@ class Beyond:
     def reboot(self, request: InstanceName) -> Deferred[Done]:
         self.rebooted.append(request.instance)
         return fail(self.refusal) if self.refusal else succeed(Done())
+
+    def screenshot(self, request: WantedScreenshot) -> Deferred[Screenshot]:
+        self.screenshots.append(request)
+        return fail(self.refusal) if self.refusal else succeed(Screenshot(b"\xff\xd8\xff\xd9", START))
 
     def console(self, request: InstanceName) -> Deferred[ConsoleText]:
         return fail(self.refusal) if self.refusal else succeed(ConsoleText(self.console_text, START))

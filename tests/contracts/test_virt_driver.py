@@ -1,11 +1,15 @@
 """One suite for every VirtDriver: the simulated one, and libvirt with real QEMU below a private libvirtd."""
 
+from io import BytesIO
+
 import pytest
 import pytest_twisted
+from PIL import Image
 from twisted.internet import reactor
 
 from cloudcore.errors import CloudError, Code
 from cloudcore.virt.private_libvirtd import PrivateLibvirtd
+from cloudcore.virt.screens import screens_of
 from tests.virt.rigs import libvirt_rig, may_run_guests, name, simulated_rig, until
 
 pytestmark = pytest.mark.deadline(60)
@@ -97,6 +101,23 @@ async def test_the_console_tells_what_the_guest_wrote(rig):
     assert await rig.state(instance) == (1, True)
     await rig.driver.stop(instance, 0)
     assert await written()
+    await rig.driver.remove(instance)
+
+
+async def test_a_running_guest_shows_a_picture(rig):
+    instance = await rig.guest(10)
+    screens = screens_of(rig.driver)
+    for wake in (False, True):
+        with Image.open(BytesIO(await screens.screenshot(instance, wake))) as shown:
+            assert shown.format == "JPEG"
+            shown.load()
+            assert shown.width >= 320
+            assert shown.height >= 200
+    await rig.driver.stop(instance, 0)
+    for gone in (instance, name(99)):
+        with pytest.raises(CloudError) as problem:
+            await screens.screenshot(gone)
+        assert problem.value.code is Code.PROGRAM_FAILED
     await rig.driver.remove(instance)
 
 

@@ -19,7 +19,7 @@ from cloudcore.rpc.volume import VOLUME
 
 CONTRACTS = (COMPUTE, NETWORK, SCHEDULER, CONDUCTOR, FACT_SINK, IMAGES, VOLUME)
 KNOWN: dict[str, tuple[tuple[int, int], str]] = {
-    "compute": ((1, 1), "1b7bb6ccec0ac915"),
+    "compute": ((1, 1), "74f3ca1f1b3862de"),
     "network": ((1, 2), "8cbca12d0e905030"),
     "scheduler": ((1, 0), "37dc8bb9926a5bb6"),
     "conductor": ((1, 0), "6e8486c752b58933"),
