@@ -25,9 +25,10 @@ setup(
         "botocore>=1.40",
         "cryptography>=42",
         "awscrt>=0.20",
+        "Pillow>=10",
     ],
     extras_require={
-        "libvirt": ["libvirt-python>=9.0", "Pillow>=10"],
+        "libvirt": ["libvirt-python>=9.0"],
         "test": ["pytest>=8", "pytest-twisted>=1.14", "pytest-timeout", "pytest-xdist>=3.6", "hypothesis>=6",
                  "boto3>=1.40", "awscli>=1.42", "pika>=1.3", "apache-libcloud>=3.8", "ruff>=0.15", "mypy>=1.18",
                  "mypy-zope>=1.0.14"],
