@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -20,12 +21,15 @@ MONTH = 30 * 86400  # security updates are Debian's, and so are the names of old
 
 def image() -> Path:
     """The path of debian.qcow2. What the build said, when it fails."""
+    KEPT.mkdir(parents=True, exist_ok=True)
     place = KEPT / recipe()[:16]
-    place.mkdir(parents=True, exist_ok=True)
     file = place / "debian.qcow2"
-    with (place / "lock").open("w") as lock:
+    with (KEPT / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two runs of the tests build it once
         if not file.exists() or file.stat().st_mtime < time.time() - MONTH:
+            for old in KEPT.glob("*/"):  # of other recipes, and of builds that were killed
+                shutil.rmtree(old)
+            place.mkdir()
             build(place)
     return file
 

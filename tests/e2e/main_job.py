@@ -48,7 +48,10 @@ def wait_for_words(ec2: Any, instance: str, words: str, times: int = 1, seconds:
         text = console(ec2, instance)
         return text if text.count(words) >= times else None
 
-    return str(until(heard, f"{times} × {words!r} on the console of {instance}", seconds, 0.5))
+    try:
+        return str(until(heard, f"{times} × {words!r} on the console of {instance}", seconds, 0.5))
+    except AssertionError as late:
+        raise AssertionError(f"{late}\n{console(ec2, instance)[-3000:]}") from None
 
 
 def wait_running(ec2: Any, instances: list[str]) -> None:
