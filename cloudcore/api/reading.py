@@ -26,6 +26,7 @@ FORM = "application/x-www-form-urlencoded"
 VERSIONS = {"2016-11-15": "ec2", "2011-06-15": "sts", "2010-05-08": "iam"}
 VERSION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+SCOPE = re.compile(rb"(?:/|%2F)(sts|iam)(?:/|%2F)aws4_request")
 SIGV2 = ("ec2", "sts")  # services that may be signed in the old way, where that is switched on
 GLOBAL_REGION = "us-east-1"  # IAM is global: clients may sign it for there
 
@@ -50,6 +51,13 @@ class Reading:
         """Whether signed by header in Version 4 and sent by POST: neither a URL that others hold nor an old signature
         may be traded for a credential (S09)."""
         return self.head.method == "POST" and isinstance(self.claim, Claim) and not self.claim.presigned
+
+
+def meant(target: bytes, headers: Collection[tuple[bytes, Sequence[bytes]]]) -> str:
+    """The service whose form a refusal has when the request cannot even be read."""
+    signed = [value for name, values in headers if name.lower() == b"authorization" for value in values]
+    found = SCOPE.search(b" ".join([*signed, target]))
+    return found[1].decode() if found else "ec2"
 
 
 def read(method: bytes, target: bytes, headers: Collection[tuple[bytes, Sequence[bytes]]], body: bytes,

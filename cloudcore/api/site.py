@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from cloudcore.api import codes, wire_answers
 from cloudcore.api.calls import Call, Cloud
 from cloudcore.api.catalogue import ACTIONS
-from cloudcore.api.reading import VERSION, Reading, authenticate, read
+from cloudcore.api.reading import VERSION, Reading, authenticate, meant, read
 from cloudcore.api.wire import Operation, Wire
 from cloudcore.domain.callers import Caller
 from cloudcore.domain.policy import MINTING, permits
@@ -47,7 +47,7 @@ class Api:
     async def respond(self, method: bytes, target: bytes, headers: Collection[tuple[bytes, Sequence[bytes]]],
                       body: bytes) -> Reply:  # fmt: skip
         """Never raises, except when it is cancelled."""
-        request_id, service = str(uuid4()), "ec2"
+        request_id, service = str(uuid4()), meant(target, headers)
         try:
             reading = read(method, target, headers, body, self._cloud.sigv2)
             service = reading.service
