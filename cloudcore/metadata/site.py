@@ -37,6 +37,7 @@ REMEMBERED = 2.0  # seconds
 BODY = 4096  # bytes of a request; nothing here reads any
 CONNECTIONS = 64  # of one guest at a time
 IDLE = 60  # seconds a connection may say nothing
+LONG = 1.0  # seconds that no answer of ours should take
 TOKENS = "/latest/api/token"
 TTL_HEADER, TOKEN_HEADER = "X-aws-ec2-metadata-token-ttl-seconds", "X-aws-ec2-metadata-token"
 REFUSED_HEADERS = (
@@ -126,9 +127,19 @@ class Metadata(Resource):
 
     def render(self, request: Request) -> int:
         answering = Deferred.fromCoroutine(self._answer(request))
-        request.notifyFinish().addErrback(lambda _: answering.cancel())  # the guest has gone
+        request.notifyFinish().addErrback(self._left, request, self._clock.seconds(), answering)
         answering.addCallbacks(lambda content: _finish(request, content), lambda failure: _failed(request, failure))
         return NOT_DONE_YET
+
+    def _left(self, failure: Failure, request: Request, since: float, answering: Deferred[bytes]) -> None:
+        """The guest has gone before its answer. One that waited for it in vain is worth a line: it will have booted
+        without what it asked for."""
+        answering.cancel()
+        waited = self._clock.seconds() - since
+        if waited > LONG:
+            first = request.path.lstrip(b"/").partition(b"/")[0].decode("latin-1")
+            log.warn("a guest left after {seconds:.1f} s without the answer below /{first}", seconds=waited,
+                     first=first if first in metadata_tree.VERSIONS else "...")  # fmt: skip
 
     async def _answer(self, request: Request) -> bytes:
         """Five steps in this order: what may not be said, who asks, whether it is answered at all, by which token,

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import json
+import socket
 
 import pytest
+from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
+from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 
 from cloudcore.domain.metadata_tree import Options
 from cloudcore.errors import CloudError, Code
@@ -144,6 +148,28 @@ async def test_an_address_with_a_new_owner_never_answers_for_the_old_one():
         assert (await service.get("/latest/meta-data/instance-id")).text == "i-heir"
         service.agent.ports.clear()
         assert (await service.get("/latest/meta-data/instance-id")).status == 404
+
+
+@pytest.mark.parametrize(("path", "waited", "told"), [
+    ("/latest/meta-data/iam/secret", 1.5, "a guest left after 1.5 s without the answer below /latest"),
+    ("/hunter2", 2.0, "a guest left after 2.0 s without the answer below /..."),
+    ("/latest/user-data", 0.9, None),
+])  # fmt: skip
+async def test_a_guest_that_waited_in_vain_is_noted_without_what_it_asked(path, waited, told):
+    lines = []
+    watch = lambda event: lines.append(formatEvent(event)) if event["log_level"] is LogLevel.warn else None  # noqa: E731
+    globalLogPublisher.addObserver(watch)
+    try:
+        async with metadata_service(a_port()) as service:
+            service.agent.silent = True
+            with socket.create_connection(("127.0.0.1", service.port), 5, (ONE, 0)) as guest:
+                guest.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                while not service.agent.asked:
+                    await deferLater(reactor, 0.01, lambda: None)
+                service.clock.now += waited
+    finally:
+        globalLogPublisher.removeObserver(watch)
+    assert lines == ([told] if told else [])
 
 
 @pytest.mark.parametrize("broken", [TimedOut("slow"), CloudError(Code.INTERNAL, "no")])
