@@ -237,7 +237,7 @@ class ComputeAgent(Service):
             await self._publish(Heartbeat(
                 host=self._seat.host, epoch=self._journal.epoch, cell=self._seat.cell, zone=self._seat.zone,
                 vcpus=capacity.vcpus, memory_mib=capacity.memory_mib, disk_gib=capacity.disk_gib,
-                virt_type=capacity.virt_type, guests=guests,
+                virt_type=capacity.virt_type, guests=guests, options=("screens",) if self._screens else (),
             ))  # fmt: skip
         except CancelledError:
             raise

@@ -12,9 +12,9 @@ from cloudcore.virt.screens import Screens
 
 async def taken(screens: Screens | None, entry: Entry, wake: bool, clock: Any) -> Screenshot:
     """Raises CloudError: INSTANCE_STATE where it does not run, UNSUPPORTED where its hypervisor has no screens."""
-    instance = entry.wanted.instance
     if screens is None:
         raise CloudError(Code.UNSUPPORTED, "guests of this host have no screen")
+    instance = entry.wanted.instance
     if entry.outcome != "launched":
         raise CloudError(Code.INSTANCE_STATE, f"{instance} does not run")
     try:
