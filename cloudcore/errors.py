@@ -112,7 +112,7 @@ class Code(Enum):
     VOLUME_TYPE_UNKNOWN = "volume-type-unknown"
     ATTACHMENT_UNKNOWN = "attachment-unknown"
     MODIFICATION_UNKNOWN = "modification-unknown"
-    MODIFICATION_RATE = "modification-rate"
+    MODIFICATION_STATE = "modification-state"
     SNAPSHOT_MALFORMED = "snapshot-malformed"
     SNAPSHOT_UNKNOWN = "snapshot-unknown"
     SNAPSHOT_STATE = "snapshot-state"
@@ -120,6 +120,9 @@ class Code(Enum):
     IMPORT_TASK_MALFORMED = "import-task-malformed"
     IMPORT_TASK_UNKNOWN = "import-task-unknown"
     BLOCK_DEVICE = "block-device"
+    BLOCK_DEVICE_MAPPING = "block-device-mapping"
+    ATTACHMENT_LIMIT = "attachment-limit"
+    ROOT_VOLUME = "root-volume"
     # kinds of which there is nothing: what is asked for by id is not there
     SPOT_REQUEST_UNKNOWN = "spot-request-unknown"
     RESERVED_INSTANCES_UNKNOWN = "reserved-instances-unknown"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from cloudcore.api import (
     access_keys,
     address_actions,
+    attachment_actions,
     attribute_changes,
     attributes,
     default_network,
@@ -30,8 +31,12 @@ from cloudcore.api import (
     role_actions,
     rule_changes,
     screenshots,
+    snapshot_actions,
+    snapshot_permissions,
     tagging,
     temporary_keys,
+    volume_actions,
+    volume_changes,
 )
 from cloudcore.api.registry import Action
 
@@ -49,6 +54,11 @@ ACTIONS: Mapping[str, Mapping[str, Action]] = {
         **group_actions.ACTIONS,
         **address_actions.ACTIONS,
         **rule_changes.ACTIONS,
+        **volume_actions.ACTIONS,
+        **volume_changes.ACTIONS,
+        **attachment_actions.ACTIONS,
+        **snapshot_actions.ACTIONS,
+        **snapshot_permissions.ACTIONS,
         **tagging.ACTIONS,
         **places.ACTIONS,
         **instance_types.ACTIONS,

@@ -94,7 +94,7 @@ EC2: dict[Code, str] = {
     Code.VOLUME_TYPE_UNKNOWN: "UnknownVolumeType",
     Code.ATTACHMENT_UNKNOWN: "InvalidAttachment.NotFound",
     Code.MODIFICATION_UNKNOWN: "InvalidVolumeModification.NotFound",
-    Code.MODIFICATION_RATE: "VolumeModificationRateExceeded",
+    Code.MODIFICATION_STATE: "IncorrectModificationState",
     Code.SNAPSHOT_MALFORMED: "InvalidSnapshotID.Malformed",
     Code.SNAPSHOT_UNKNOWN: "InvalidSnapshot.NotFound",
     Code.SNAPSHOT_STATE: "IncorrectState",
@@ -102,6 +102,9 @@ EC2: dict[Code, str] = {
     Code.IMPORT_TASK_MALFORMED: "InvalidConversionTaskId.Malformed",
     Code.IMPORT_TASK_UNKNOWN: "InvalidConversionTaskId",
     Code.BLOCK_DEVICE: "InvalidParameterValue",
+    Code.BLOCK_DEVICE_MAPPING: "InvalidBlockDeviceMapping",
+    Code.ATTACHMENT_LIMIT: "AttachmentLimitExceeded",
+    Code.ROOT_VOLUME: "OperationNotPermitted",
     # kinds of which there is nothing
     Code.SPOT_REQUEST_UNKNOWN: "InvalidSpotInstanceRequestID.NotFound",
     Code.RESERVED_INSTANCES_UNKNOWN: "InvalidReservedInstancesId",

@@ -49,16 +49,12 @@ EMPTIES: Mapping[str, Empty] = {
     "DescribeReservedInstances": Empty(
         "ReservedInstances", {"ReservedInstancesIds": Code.RESERVED_INSTANCES_UNKNOWN},
         ("Filters", "OfferingClass", "OfferingType")),
-    "DescribeSnapshots": Empty(
-        "Snapshots", {"SnapshotIds": Code.SNAPSHOT_UNKNOWN}, (*SELECTING, "OwnerIds", "RestorableByUserIds")),
     "DescribeSpotInstanceRequests": Empty(
         "SpotInstanceRequests", {"SpotInstanceRequestIds": Code.SPOT_REQUEST_UNKNOWN}),
     "DescribeSpotPriceHistory": Empty(
         "SpotPriceHistory", {}, (*SELECTING, "AvailabilityZone", "AvailabilityZoneId", "StartTime", "EndTime",
                                  "InstanceTypes", "ProductDescriptions")),
     "DescribeTransitGateways": Empty("TransitGateways", {"TransitGatewayIds": Code.TRANSIT_GATEWAY_UNKNOWN}),
-    "DescribeVolumes": Empty(
-        "Volumes", {"VolumeIds": Code.VOLUME_UNKNOWN}, (*SELECTING, "IncludeManagedResources")),
     "DescribeVpcEndpoints": Empty("VpcEndpoints", {"VpcEndpointIds": Code.ENDPOINT_UNKNOWN}),
     "DescribeVpcPeeringConnections": Empty(
         "VpcPeeringConnections", {"VpcPeeringConnectionIds": Code.PEERING_UNKNOWN}),

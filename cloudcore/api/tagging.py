@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,8 @@ UNKNOWN: Mapping[str, tuple[Code, str]] = {  # what a tag may be put on
     "security-group": (Code.GROUP_UNKNOWN, "security group"),
     "security-group-rule": (Code.RULE_ID_UNKNOWN, "security group rule ID"),
     "elastic-ip": (Code.ALLOCATION_UNKNOWN, "allocation ID"),
+    "volume": (Code.VOLUME_UNKNOWN, "volume"),
+    "snapshot": (Code.SNAPSHOT_UNKNOWN, "snapshot"),
     "vpc": (Code.VPC_UNKNOWN, "vpc ID"),
     "subnet": (Code.SUBNET_UNKNOWN, "subnet ID"),
     "network-interface": (Code.INTERFACE_UNKNOWN, "networkInterface ID"),
@@ -87,14 +89,20 @@ def checked(tags: Sequence[AskedTag]) -> dict[str, str]:
 
 def of_specifications(specifications: Sequence[TagSpecification], resource_type: str) -> dict[str, str]:
     """The tags for the one kind of resource that a creating call makes."""
-    given = [tag for one in specifications for tag in one.Tags]
+    return by_kind(specifications, (resource_type,))[resource_type]
+
+
+def by_kind(specifications: Sequence[TagSpecification], kinds: Collection[str]) -> dict[str, dict[str, str]]:
+    """{kind: its tags}, for each of the kinds of resources that a creating call makes."""
+    given: dict[str, list[AskedTag]] = {kind: [] for kind in kinds}
     for one in specifications:
         if one.ResourceType is None:
             raise CloudError(Code.MISSING_PARAMETER, "The request must contain TagSpecification.N.ResourceType")
-        if one.ResourceType != resource_type:
-            text = f"'{one.ResourceType}' cannot be tagged by this operation; '{resource_type}' can"
+        if one.ResourceType not in given:
+            text = f"'{one.ResourceType[:64]}' cannot be tagged by this operation; '{', '.join(kinds)}' can"
             raise CloudError(Code.BAD_VALUE, text)
-    return checked(given)
+        given[one.ResourceType] += one.Tags
+    return {kind: checked(tags) for kind, tags in given.items()}
 
 
 def shown(tags: Mapping[str, str]) -> list[dict[str, str]]:
@@ -159,6 +167,10 @@ def _own(books: Books, call: Call, kind: str, ids: list[str]) -> set[str]:
             return {one.rule.id for _, one in books.groups.rules_page(project, wanted)}
         case "elastic-ip":
             return set(books.elastic.of_project(project, ids))
+        case "volume":
+            return set(books.volumes.of_project(project, ids))
+        case "snapshot":
+            return {one.id for one in books.snapshots.page(project, wanted) if one.project == project}
         case "vpc":
             return {default_vpc(project)}
         case "network-interface":

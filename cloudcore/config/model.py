@@ -147,6 +147,9 @@ class Quotas:
     vcpus: int = key(200, "of each project", NOT_NEGATIVE)
     security_groups: int = key(500, "of each project", NOT_NEGATIVE)
     elastic_addresses: int = key(20, "of each project", NOT_NEGATIVE)
+    volumes: int = key(500, "of each project, root disks among them", NOT_NEGATIVE)
+    volume_gigabytes: int = key(50_000, "GiB of all volumes of each project", NOT_NEGATIVE)
+    snapshots: int = key(1000, "of each project", NOT_NEGATIVE)
     rules: int = key(120, "of each security group, both directions together", NOT_NEGATIVE)
 
 

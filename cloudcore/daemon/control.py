@@ -115,4 +115,5 @@ def page_secret(under: Ground) -> bytes:
 def limits(under: Ground) -> dict[str, int]:
     given = under.config.quotas
     return {quotas.INSTANCES: given.instances, quotas.VCPUS: given.vcpus, quotas.GROUPS: given.security_groups,
-            quotas.RULES: given.rules, quotas.ELASTIC: given.elastic_addresses}  # fmt: skip
+            quotas.RULES: given.rules, quotas.ELASTIC: given.elastic_addresses, quotas.VOLUMES: given.volumes,
+            quotas.GIGABYTES: given.volume_gigabytes, quotas.SNAPSHOTS: given.snapshots}  # fmt: skip

@@ -12,12 +12,18 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 MOST_VALUES = 200  # per filter, prescribed
+SPECIAL = re.compile(r"([*?\\])")
 LONGEST = 1024  # characters of one value: no value that is compared is longer
 Matcher = Callable[[Iterable[str]], bool]
 
 
 def is_exact(pattern: str) -> bool:
     return not any(special in pattern for special in "*?\\")
+
+
+def literal(text: str) -> str:
+    """The pattern that only this text matches."""
+    return SPECIAL.sub(r"\\\1", text)
 
 
 def matches(pattern: str, value: str) -> bool:

@@ -92,6 +92,15 @@ class Snapshots:
         chosen = sa.select(snapshot_permissions.c.project).where(mine).order_by(snapshot_permissions.c.project)
         return list(self._connection.execute(chosen).scalars())
 
+    def permissions(self, ids: Collection[str]) -> dict[str, list[str]]:
+        """{snapshot: the projects that it is explicitly shared with}"""
+        found: dict[str, list[str]] = {}
+        if ids:
+            mine = snapshot_permissions.c.snapshot.in_(list(ids))
+            for row in self._connection.execute(sa.select(snapshot_permissions).where(mine)):
+                found.setdefault(row.snapshot, []).append(row.project)
+        return found
+
     def share(self, snapshot: str, add: Collection[str] = (), remove: Collection[str] = ()) -> None:
         insert = sqlite.insert if self._connection.dialect.name == "sqlite" else postgresql.insert
         for project in add:
