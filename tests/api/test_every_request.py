@@ -80,11 +80,11 @@ def calls() -> list[tuple[str, str, dict[str, Any]]]:
 
 GUESSES = ("false", "1", "dmFsdWU=", "2026-01-01T00:00:00Z")
 ONLY = {("CreateKeyPair", "KeyFormat"): "pem", ("DescribeAddressesAttribute", "Attribute"): "domain-name",
-        ("AllocateAddress", "Domain"): "vpc"}  # where few values are taken
+        ("AllocateAddress", "Domain"): "vpc",
+        ("RunInstances", "NetworkInterface.1.DeleteOnTermination"): "true"}  # where few values are taken
 # What clients were seen to send of actions that we offer and that we refuse, by name: later tiers honour these.
 LATER = {
-    "RunInstances": ("BlockDeviceMappings", "NetworkInterfaces", "LaunchTemplate",
-                     "Placement.GroupName", "PrivateIpAddress"),
+    "RunInstances": ("BlockDeviceMappings", "LaunchTemplate", "Placement.GroupName", "PrivateIpAddress"),
     "RegisterImage": ("BlockDeviceMappings", "SriovNetSupport", "VirtualizationType"),
 }  # fmt: skip
 
