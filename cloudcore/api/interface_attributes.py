@@ -28,7 +28,7 @@ class ModifyNetworkInterfaceAttribute:
 @dataclass(frozen=True, slots=True)
 class DescribeNetworkInterfaceAttribute:
     NetworkInterfaceId: str
-    Attribute: str | None = None
+    Attribute: str
 
 
 ATTRIBUTES: Mapping[str, str] = {  # attribute: its member
