@@ -3,11 +3,14 @@ data at its next start."""
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.e2e import main_job
 from tests.e2e.clouds import Cloud, environment, until
@@ -43,6 +46,12 @@ def test_a_changed_instance_is_another_guest(cloud: Cloud, tmp_path: Path) -> No
     assert "cpus=1" in text
     assert "first-user-data" in text
     address = main_job.describe(ec2, instance)["PrivateIpAddress"]
+    shown = ec2.get_console_screenshot(InstanceId=instance, WakeUp=True)["ImageData"]
+    with Image.open(BytesIO(base64.b64decode(shown))) as screen:
+        assert screen.format == "JPEG"
+        assert screen.convert("L").getextrema()[1] > 128, "something is written on it"
+    ec2.modify_instance_attribute(InstanceId=instance, SourceDestCheck={"Value": False})
+    assert main_job.describe(ec2, instance)["SourceDestCheck"] is False
 
     def read(path: str) -> str:
         return main_job.ssh(address, key, READ.format(path))
