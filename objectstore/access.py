@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from cloudcore.domain.callers import Caller
 from objectstore.refusals import Refused
 
 # Outside of `s3:*`, which ordinary users have: only who may do everything reaches another project's buckets.
 ANY_PROJECT = "objectstore:AnyProject"
+OWN_BUCKETS = "objectstore:OwnBuckets"  # buckets of the cloud itself, whose names nobody else may take
+RESERVED = ("cloudcore-snapshots",)
 
 
 class Access:
@@ -19,13 +22,17 @@ class Access:
 
     def allowed(self, caller: Caller, action: str, bucket_owner: str | None) -> bool:
         """`bucket_owner` is the id of the project that owns the bucket; None when the action is about no bucket."""
-        if not self._permits(caller, action):
-            return False
-        return bucket_owner in (None, caller.project_id) or self._permits(caller, ANY_PROJECT)
+        if bucket_owner in (None, caller.project_id):
+            return self._permits(caller, action)
+        far = replace(caller, roles=caller.everywhere)  # a role held in one project is none in another
+        return self._permits(far, action) and self._permits(far, ANY_PROJECT)
 
     def authorise(self, caller: Caller, action: str, bucket_owner: str | None) -> None:
         if not self.allowed(caller, action, bucket_owner):
             raise Refused("AccessDenied", f"The user '{caller.user_name}' may not do {action} here")
+
+    def may_name(self, caller: Caller, bucket: str) -> bool:
+        return bucket not in RESERVED or self._permits(caller, OWN_BUCKETS)
 
     def expect(self, expected: str | None, bucket_owner: str | None) -> None:
         """x-amz-expected-bucket-owner, and x-amz-source-expected-bucket-owner for the source of a copy: the caller

@@ -39,6 +39,8 @@ async def create_bucket(store: Store, request: Request) -> Answer:
     name = request.bucket_name
     if not valid_bucket(name):
         raise Refused("InvalidBucketName", f"The bucket name '{name}' is not valid")
+    if not store.access.may_name(request.caller, name):
+        raise Refused("BucketAlreadyExists", f"The bucket name '{name}' is taken")
     refuse_lost(request.headers)
     if request.headers.get("x-amz-bucket-object-lock-enabled", "false").lower() != "false":
         raise Refused("NotImplemented", "Object lock is not offered")

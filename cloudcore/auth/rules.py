@@ -16,8 +16,9 @@ TEMPORARY = "CCIT"  # how temporary keys begin, and no other
 MOST_DERIVED = 500  # temporary keys of one parent that are alive
 EVERYWHERE = ""  # as a project id in storage: a global grant
 
-# The accounts that the first start makes and that daemons know by name.
+# What the first start makes and daemons know by name.
 IMAGE_FETCHER = "image-fetcher"  # reads image objects for the hosts; has the global role `fetcher`
+CLOUD_PROJECT = "cloudcore-system"  # the cloud's own: in it IMAGE_FETCHER is `keeper`, and nobody else anything
 
 
 def check_name(kind: str, name: str) -> None:

@@ -1,4 +1,5 @@
-"""What the first start makes, and later starts find: project `main`, its users, the image fetcher, the network."""
+"""What the first start makes, and later starts find: project `main`, its users, the cloud's own project with the image
+fetcher, the network."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cloudcore.auth.model import AuthManager
-from cloudcore.auth.rules import IMAGE_FETCHER
+from cloudcore.auth.rules import CLOUD_PROJECT, IMAGE_FETCHER
 from cloudcore.cli.database import Open, with_database
 from cloudcore.cli.printing import DONE, Console
 from cloudcore.errors import CloudError, Code
@@ -19,41 +20,48 @@ NETWORK = "default"
 
 @dataclass(frozen=True, slots=True)
 class Account:
+    """Its key acts in the project `home`. `grants` are roles, each with the project it holds in (None: everywhere)."""
+
     user: str
-    role: str
-    project: str | None  # where the role holds; None: everywhere
+    grants: tuple[tuple[str, str | None], ...]
+    home: str = PROJECT
 
 
 ACCOUNTS = (
-    Account("admin", "admin", None),
-    Account(DEFAULT_USER, "user", PROJECT),
-    Account(IMAGE_FETCHER, "fetcher", None),
+    Account("admin", (("admin", None),)),
+    Account(DEFAULT_USER, (("user", PROJECT),)),
+    Account(IMAGE_FETCHER, (("fetcher", None), ("keeper", CLOUD_PROJECT)), CLOUD_PROJECT),
 )
+PROJECTS = (PROJECT, CLOUD_PROJECT)
+STAGES = (PROJECTS, (CLOUD_PROJECT,))  # an empty file stands for a cloud that has all but the second
 
 
 async def seed(opened: Open, state: Path) -> list[str]:
     """The names of what it made. Accounts are made once: what an operator deletes or revokes later stays so."""
     whole = state / "seeded"
-    made = [] if whole.exists() else await seed_accounts(opened.auth)
+    stage = int(whole.read_text().strip() or 1) if whole.exists() else 0
+    made = await seed_accounts(opened.auth, STAGES[stage]) if stage < len(STAGES) else []
     made += await opened.database.transact(seed_network, opened.config.network.cidr)
-    whole.touch()
+    whole.write_text(f"{len(STAGES)}\n")
     return made
 
 
-async def seed_accounts(auth: AuthManager) -> list[str]:
-    """Each user gets one random key in project `main`. A seeding that was cut off is made whole."""
-    made: list[str] = []
-    if PROJECT not in {project.name for project in await auth.projects()}:
-        await auth.create_project(PROJECT)
-        made.append(PROJECT)
+async def seed_accounts(auth: AuthManager, projects: tuple[str, ...] = PROJECTS) -> list[str]:
+    """These projects and the accounts at home in them, each with one random key there. A seeding that was cut off is
+    made whole."""
+    ids = {project.name: project.id for project in await auth.projects()}
+    made = [name for name in projects if name not in ids]
+    for name in made:
+        ids[name] = (await auth.create_project(name)).id
     present = {user.name for user in await auth.users()}
-    for account in ACCOUNTS:
+    for account in [account for account in ACCOUNTS if account.home in projects]:
         if account.user not in present:
             await auth.create_user(account.user)
             made.append(account.user)
-        if not await auth.access_keys(account.user):
-            await auth.create_access_key(account.user, PROJECT)
-        await auth.grant(account.user, account.role, account.project)
+        if not any(key.project_id == ids[account.home] for key in await auth.access_keys(account.user)):
+            await auth.create_access_key(account.user, account.home)
+        for role, project in account.grants:
+            await auth.grant(account.user, role, project)
     return made
 
 

@@ -16,8 +16,8 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from cloudcore.auth.cached import CachedAuthManager
-from cloudcore.auth.model import AuthManager
-from cloudcore.auth.rules import IMAGE_FETCHER
+from cloudcore.auth.model import AccessKey, AuthManager
+from cloudcore.auth.rules import CLOUD_PROJECT, IMAGE_FETCHER
 from cloudcore.auth.seal import Sealer, read_sealer
 from cloudcore.auth.sql import SqlAuthManager
 from cloudcore.bus.amqp.bus import AmqpBus
@@ -95,14 +95,24 @@ async def objects_of(under: Ground, auth: AuthManager | None, endpoint: str = ""
     if images.access_key:
         access_key, secret = images.access_key, await under.in_thread(secret_of, Path(images.secret_file))
     elif auth is not None:
-        keys = await auth.access_keys(IMAGE_FETCHER)
-        access_key, secret = keys[0].id, keys[0].secret.reveal()
+        key = await fetcher_key(auth)
+        access_key, secret = key.id, key.secret.reveal()
     else:
         text = "[images] access_key and secret_file are needed where there is no database"
         raise CloudError(Code.CONFIGURATION, text)
     where = images.endpoint or endpoint or f"http://{store.listen}:{store.port}"
     signer = Signer(access_key, secret, under.config.cloud.region, "s3")
     return ObjectStore(under.reactor, where, signer, under.in_thread)
+
+
+async def fetcher_key(auth: AuthManager) -> AccessKey:
+    """Its key of the cloud's own project, where the contents of snapshots lie."""
+    home = {project.id for project in await auth.projects() if project.name == CLOUD_PROJECT}
+    keys = [key for key in await auth.access_keys(IMAGE_FETCHER) if key.enabled and key.project_id in home]
+    if not keys:
+        text = f"{IMAGE_FETCHER} has no access key in the project {CLOUD_PROJECT}: cloudcore db seed makes one"
+        raise CloudError(Code.CONFIGURATION, text)
+    return keys[0]
 
 
 def secret_of(path: Path) -> str:

@@ -25,6 +25,9 @@ POLICY: tuple[tuple[str, tuple[str, ...]], ...] = (
                  "iam:GetUser")),
     # the image worker's and the hosts' account: images of every project, and nothing else
     ("fetcher", ("s3:GetObject", "s3:PutObject", "objectstore:AnyProject")),
+    # the same account in the cloud's own project: the contents of snapshots come and go
+    ("keeper", ("s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload", "s3:ListBucket",
+                "s3:CreateBucket", "objectstore:OwnBuckets")),
 )  # fmt: skip
 
 ROLES = tuple(role for role, _ in POLICY)

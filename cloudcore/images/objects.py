@@ -1,4 +1,5 @@
-"""The object store as a source of images: signed GET and PUT over twisted.web's Agent with a persistent pool.
+"""The object store as a source of images and a place for contents: signed requests over twisted.web's Agent with a
+persistent pool.
 
 We sign with a key of our own that may read every bucket, so whose object it is has to be said: `owner` goes as
 x-amz-expected-bucket-owner, and the store refuses a bucket of another project.
@@ -6,8 +7,11 @@ x-amz-expected-bucket-owner, and the store refuses a bucket of another project.
 
 from __future__ import annotations
 
+import hashlib
+import io
 import re
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO
 
 from twisted.internet.defer import CancelledError
@@ -26,10 +30,42 @@ LOCATION = re.compile(r"([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(.{1,1024})", re.DOTA
 PATIENCE = 30.0  # seconds until the head of an answer
 CONNECT = 10.0
 DOCUMENT = 2**20  # bytes of an answer that is no object
+AWAY = (ConnectError, ConnectionClosed, ConnectTimeout, ResponseFailed, TimeoutError)
+UPLOAD_ID = re.compile(rb"<UploadId>([A-Za-z0-9._~-]{1,200})</UploadId>")
 PROBLEMS = {
     403: (Code.NOT_AUTHORISED, "does not exist or may not be read"),  # the store does not tell us which
     404: (Code.RESOURCE_UNKNOWN, "does not exist"),
+    412: (Code.UNAVAILABLE, "was changed meanwhile"),
+    409: (Code.NOT_AUTHORISED, "belongs to somebody else"),
 }
+PACE = 2**20  # bytes a second that a body is sent at the least
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request; `key` is false where `location` is a bucket alone. `sha256` is that of the body, `size` its length
+    in bytes; `done` are the good answers."""
+
+    method: str
+    location: str
+    owner: str | None = None
+    query: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: BinaryIO | None = None
+    sha256: str = EMPTY_BODY
+    size: int = 0
+    done: tuple[int, ...] = (200,)
+    key: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Bytes of an open file, for a part of an upload."""
+
+    file: BinaryIO
+    offset: int
+    size: int
+    sha256: str
 
 
 class Nothing:
@@ -61,7 +97,7 @@ class ObjectStore:
     async def get(self, location: str, sink: Sink, limit: int, owner: str | None = None) -> int:
         """The object's bytes into `sink`; how many. CloudErrors: RESOURCE_UNKNOWN, NOT_AUTHORISED, UNAVAILABLE,
         IMAGE_INVALID (larger than `limit` bytes), and what the sink raises."""
-        response = await self._request("GET", location, owner)
+        response = await self._request(Asked("GET", location, owner))
         expected = announced_length(response)
         download = Download(self._reactor, self._in_thread, sink, expected, limit)
         response.deliverBody(download)
@@ -69,7 +105,8 @@ class ObjectStore:
 
     async def read(self, location: str, offset: int, length: int, owner: str | None = None) -> bytes:
         """A piece of the object, in memory. Errors as of `get`."""
-        response = await self._request("GET", location, owner, span=(offset, length))
+        span = {"range": f"bytes={offset}-{offset + length - 1}"}
+        response = await self._request(Asked("GET", location, owner, headers=span, done=(206,)))
         piece = Piece()
         download = Download(self._reactor, self._in_thread, piece, announced_length(response), length)
         response.deliverBody(download)
@@ -77,15 +114,70 @@ class ObjectStore:
         return piece.data
 
     async def size(self, location: str, owner: str | None = None) -> int:
-        response = await self._request("HEAD", location, owner)
+        response = await self._request(Asked("HEAD", location, owner))
         await self._drain(response)
         length = response.headers.getRawHeaders("content-length", ["0"])[0]
         return int(length)
 
-    async def put(self, location: str, path: Path, sha256: str, owner: str | None = None) -> None:
-        with path.open("rb") as file:
-            response = await self._request("PUT", location, owner, file, sha256)
-            await self._drain(response)
+    async def etag(self, location: str, owner: str | None = None) -> str:
+        response = await self._request(Asked("HEAD", location, owner))
+        await self._drain(response)
+        return str(response.headers.getRawHeaders("etag", [""])[0])
+
+    async def put(self, location: str, span: Span, owner: str | None = None) -> None:
+        """An object of at most 5 GiB, in one request."""
+        await self._send(Asked("PUT", location, owner), span)
+
+    async def begin(self, location: str, owner: str | None = None) -> str:
+        """The id of a new upload in parts."""
+        answer = await self._told(Asked("POST", location, owner, "uploads="))
+        found = UPLOAD_ID.search(answer)
+        if found is None:
+            raise CloudError(Code.UNAVAILABLE, f"{location}: the object store names no upload")
+        return found[1].decode()
+
+    async def put_part(self, location: str, upload: str, number: int, span: Span) -> str:
+        """Its ETag. `number` from 1. Whose bucket it is was said when the upload was begun."""
+        response = await self._send(Asked("PUT", location, query=f"partNumber={number}&uploadId={upload}"), span)
+        return str(response.headers.getRawHeaders("etag", [""])[0])
+
+    async def complete(self, location: str, upload: str, etags: Sequence[str]) -> None:
+        parts = "".join(f"<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>"
+                        for number, etag in enumerate(etags, 1))  # fmt: skip
+        body = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
+        span = Span(io.BytesIO(body), 0, len(body), hashlib.sha256(body).hexdigest())
+        await self._send(Asked("POST", location, query=f"uploadId={upload}"), span)
+
+    async def abort(self, location: str, upload: str) -> None:
+        await self._told(Asked("DELETE", location, query=f"uploadId={upload}", done=(204, 404)))
+
+    async def copy(self, source: str, target: str, owner: str, etag: str) -> None:
+        """Within the store, if the source still has this ETag; `owner` is whose its bucket has to be."""
+        path = encoded_path(*split_location(source))
+        headers = {"x-amz-copy-source": path, "x-amz-source-expected-bucket-owner": owner,
+                   "x-amz-copy-source-if-match": etag}  # fmt: skip
+        await self._told(Asked("PUT", target, headers=headers))
+
+    async def delete(self, location: str) -> None:
+        """What is not there has gone."""
+        await self._told(Asked("DELETE", location, done=(200, 204, 404)))
+
+    async def create_bucket(self, bucket: str) -> None:
+        """Ours afterwards. CloudError(NOT_AUTHORISED): it is somebody else's, or we may not have it."""
+        await self._told(Asked("PUT", bucket, key=False))
+
+    async def _told(self, asked: Asked) -> bytes:
+        response, answer = await self._request(asked), Piece()
+        download = Download(self._reactor, self._in_thread, answer, announced_length(response), DOCUMENT)
+        response.deliverBody(download)
+        await download.done
+        return answer.data
+
+    async def _send(self, asked: Asked, span: Span) -> Any:
+        body: Any = Slice(span)
+        response = await self._request(replace(asked, body=body, sha256=span.sha256, size=span.size))
+        await self._drain(response)
+        return response
 
     async def close(self) -> None:
         await self._pool.closeCachedConnections()
@@ -96,36 +188,54 @@ class ObjectStore:
         response.deliverBody(download)
         await download.done
 
-    async def _request(
-        self, method: str, location: str, owner: str | None, body: BinaryIO | None = None, sha256: str = EMPTY_BODY,
-        span: tuple[int, int] | None = None,
-    ) -> Any:
-        bucket, key = split_location(location)
-        path = encoded_path(bucket, key)
-        headers = {"host": self._endpoint.partition("://")[2]}
-        if owner is not None:
-            headers["x-amz-expected-bucket-owner"] = owner
-        if span is not None:
-            headers["range"] = f"bytes={span[0]}-{span[0] + span[1] - 1}"
-        signed = sign(Head(method, path, "", headers), self._signer, self._reactor.seconds(), sha256)
-        producer = FileBodyProducer(body, self._cooperator, 2**18) if body is not None else None
-        asked = self._agent.request(
-            method.encode(), (self._endpoint + path).encode("ascii"),
+    async def _request(self, asked: Asked) -> Any:
+        path = encoded_path(*split_location(asked.location)) if asked.key else encoded_path(asked.location)
+        headers = {"host": self._endpoint.partition("://")[2], **asked.headers}
+        if asked.owner is not None:
+            headers["x-amz-expected-bucket-owner"] = asked.owner
+        head = Head(asked.method, path, asked.query, headers)
+        signed = sign(head, self._signer, self._reactor.seconds(), asked.sha256)
+        producer = FileBodyProducer(asked.body, self._cooperator, 2**18) if asked.body is not None else None
+        answered = self._agent.request(
+            asked.method.encode(), f"{self._endpoint}{path}{'?' if asked.query else ''}{asked.query}".encode("ascii"),
             Headers({name: [value] for name, value in signed.items() if name != "host"}), producer,
         )  # fmt: skip
-        if body is None:
-            asked.addTimeout(PATIENCE, self._reactor)
+        answered.addTimeout(PATIENCE + asked.size / PACE, self._reactor)
         try:
-            response = await asked
+            response = await answered
         except CancelledError:
             raise
-        except (ConnectError, ConnectionClosed, ConnectTimeout, ResponseFailed, TimeoutError) as problem:
+        except AWAY as problem:
             raise CloudError(Code.UNAVAILABLE, f"the object store does not answer: {problem}") from problem
-        if response.code != (200 if span is None else 206):
+        if response.code not in asked.done:
             await self._drain(response)
             code, text = PROBLEMS.get(response.code, (Code.UNAVAILABLE, f"cannot be had now ({response.code})"))
-            raise CloudError(code, f"{location} {text}")
+            raise CloudError(code, f"{asked.location} {text}")
         return response
+
+
+class Slice:
+    """A span of a file as a file of its own, as FileBodyProducer wants one. Closing it leaves the file open."""
+
+    def __init__(self, span: Span) -> None:
+        self._span, self._at = span, 0
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self._at = (0, self._at, self._span.size)[whence] + offset
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def read(self, size: int) -> bytes:
+        wanted = max(0, min(size, self._span.size - self._at))
+        self._span.file.seek(self._span.offset + self._at)
+        data = self._span.file.read(wanted)
+        self._at += len(data)
+        return data
+
+    def close(self) -> None:
+        pass
 
 
 def split_location(location: str) -> tuple[str, str]:

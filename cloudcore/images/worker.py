@@ -1,7 +1,8 @@
 """The image worker: reads an object once, judges its beginning before anything else, and says what it is.
 
 A bundle's parts are put together in a file of ours, verified part by part, and go back into the bucket as one object,
-so that hosts fetch any image the same way. Serves rpc/images.py.
+so that hosts fetch any image the same way. To adopt is to copy within the object store: no bytes move. Serves
+rpc/images.py.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 from twisted.internet.defer import Deferred, DeferredSemaphore
@@ -16,14 +18,16 @@ from twisted.internet.defer import Deferred, DeferredSemaphore
 from cloudcore.domain import image_extent
 from cloudcore.domain.image_header import QCOW2, TAIL, Judged, judge
 from cloudcore.errors import CloudError, Code
+from cloudcore.images.contents import ContentStore
 from cloudcore.images.downloading import Digest, FileSink, InThread
 from cloudcore.images.manifest import LONGEST, Manifest, Part, read_manifest
-from cloudcore.images.objects import ObjectStore, Piece
-from cloudcore.rpc.images import ImageLocation, InspectedImage
+from cloudcore.images.objects import ObjectStore, Piece, split_location
+from cloudcore.rpc.images import Gone, ImageLocation, InspectedImage, Unwanted
 
 LARGEST = 64 * 2**30  # bytes of an object that may become an image
 AT_ONCE = 4
 SUFFIX = "manifest.xml"
+OWN_BUCKETS = frozenset({"cloudcore-snapshots"})
 
 
 class ImageWorker:
@@ -33,10 +37,48 @@ class ImageWorker:
         self, objects: ObjectStore, scratch: str | Path, in_thread: InThread, largest: int = LARGEST
     ) -> None:
         self._objects, self._scratch, self._in_thread, self._largest = objects, Path(scratch), in_thread, largest
+        self._contents = ContentStore(objects, in_thread)
         self._slots = DeferredSemaphore(AT_ONCE)
+        self._ours: set[str] = set()
 
     def inspect(self, request: ImageLocation) -> Deferred[InspectedImage]:
         return self._slots.run(lambda: Deferred.fromCoroutine(self._inspect(request)))
+
+    def adopt(self, request: ImageLocation) -> Deferred[InspectedImage]:
+        return self._slots.run(lambda: Deferred.fromCoroutine(self._adopt(request)))
+
+    def discard(self, request: Unwanted) -> Deferred[Gone]:
+        return Deferred.fromCoroutine(self._discard(request))
+
+    async def _adopt(self, request: ImageLocation) -> InspectedImage:
+        """The copy is of what was read, though its owner may replace it meanwhile: by the ETag that it had before."""
+        bucket, bundled = own_bucket(request.target), request.location.endswith(SUFFIX)
+        etag = "" if bundled else await self._objects.etag(request.location, request.project)
+        inspected = await self._inspect(request)
+        if bucket not in self._ours:
+            await self._objects.create_bucket(bucket)
+            self._ours.add(bucket)
+        if await self._same(request.target, inspected):
+            return replace(inspected, location=request.target)
+        etag = etag or await self._objects.etag(inspected.location, request.project)
+        await self._objects.copy(inspected.location, request.target, request.project, etag)
+        return replace(inspected, location=request.target)
+
+    async def _same(self, location: str, inspected: InspectedImage) -> bool:
+        """Whether the very bytes are there already: others rely on what this name says."""
+        digest = Digest()
+        try:
+            await self._objects.get(location, digest, inspected.size)
+        except CloudError as problem:
+            if problem.code in (Code.RESOURCE_UNKNOWN, Code.IMAGE_INVALID):
+                return False
+            raise
+        return digest.sha256 == inspected.sha256
+
+    async def _discard(self, request: Unwanted) -> Gone:
+        own_bucket(request.location)
+        await self._objects.delete(request.location)
+        return Gone()
 
     async def _inspect(self, request: ImageLocation) -> InspectedImage:
         if request.location.endswith(SUFFIX):
@@ -67,7 +109,7 @@ class ImageWorker:
             place = f"{request.location.removesuffix(SUFFIX).rstrip('.')}.{digest.sha256[:16]}.image"
             inspected = _inspected(request, place, digest)
             await _check_extent(digest, lambda at, count: self._in_thread(lambda: os.pread(descriptor, count, at)))
-            await self._objects.put(place, Path(name), digest.sha256, request.project)
+            await self._contents.upload(Path(name), place, owner=request.project)
         finally:
             os.close(descriptor)
             Path(name).unlink(missing_ok=True)  # noqa: ASYNC240  # one call, on a local disk
@@ -96,6 +138,14 @@ class ImageWorker:
             raise
         if part.size not in (None, own.size) or own.also != part.check.digest:
             raise CloudError(Code.IMAGE_MANIFEST, f"part {part.filename} is not what the manifest says")
+
+
+def own_bucket(location: str) -> str:
+    """The bucket of the place, which has to be the cloud's own."""
+    bucket, _ = split_location(location)
+    if bucket not in OWN_BUCKETS:
+        raise CloudError(Code.NOT_AUTHORISED, f"{location[:200]} is not in a bucket of the cloud itself")
+    return bucket
 
 
 async def _check_extent(digest: Digest, read: Callable[[int, int], Awaitable[bytes]]) -> None:

@@ -33,7 +33,7 @@ def test_accounts_and_network_are_seeded_once(tmp_path: Path) -> None:
     state = tmp_path / "var"
     call("db", "migrate", state=state)
     assert call("db", "seed", "--json", state=state).json == {
-        "made": ["main", "admin", "user", "image-fetcher", "10.90.0.0/16"]}
+        "made": ["main", "cloudcore-system", "admin", "user", "image-fetcher", "10.90.0.0/16"]}
     assert call("db", "seed", "--json", state=state).json == {"made": []}
     assert call("user", "show", "admin", "--json", state=state).json["roles"] == ["admin"]
 

@@ -18,6 +18,7 @@ MAY = {
     "auditor": {"ec2:DescribeInstances", "ec2:GetConsoleOutput", "s3:GetObject", "s3:ListBucket",
                 "sts:GetCallerIdentity", "iam:GetUser"},
     "fetcher": {"s3:GetObject", "s3:PutObject", "objectstore:AnyProject"},
+    "keeper": {"s3:GetObject", "s3:PutObject", "s3:ListBucket"},
 }  # fmt: skip
 
 

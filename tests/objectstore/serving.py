@@ -59,6 +59,11 @@ async def people() -> MemoryAuthManager:
         if role:
             await auth.grant(name, role, None if role == "admin" else project)
         await auth.create_access_key(name, project, *keys(name))
+    await auth.create_project("cloud", "999999999999")
+    await auth.create_user("keeper")
+    await auth.grant("keeper", "fetcher")
+    await auth.grant("keeper", "keeper", "cloud")
+    await auth.create_access_key("keeper", "cloud", *keys("keeper"))
     return auth
 
 
