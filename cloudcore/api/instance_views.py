@@ -13,6 +13,7 @@ from cloudcore.domain.addresses import hostname
 from cloudcore.domain.ids import attachment_of, default_subnet, default_vpc, interface_of
 from cloudcore.domain.instances import EC2_CODE, Instance, State
 from cloudcore.domain.metadata_tree import DOMAIN
+from cloudcore.domain.volumes import Attachment
 from cloudcore.store.instance_pages import ShownInstance
 
 INITIALIZING = 5.0  # seconds after its last change that a running instance is still said to initialize
@@ -31,6 +32,14 @@ def private_dns(address: str | None) -> str:
 
 def groups(shown: ShownInstance) -> list[dict[str, str]]:
     return [{"GroupId": id, "GroupName": name} for id, name in shown.groups]
+
+
+def devices(disks: Sequence[Attachment]) -> list[dict[str, Any]]:
+    return [
+        {"DeviceName": one.device, "Ebs": {"VolumeId": one.volume, "Status": one.state.value, "AttachTime": one.since,
+                                           "DeleteOnTermination": one.delete_on_termination}}
+        for one in disks
+    ]  # fmt: skip
 
 
 def item(call: Call, shown: ShownInstance, tags: Sequence[Mapping[str, str]]) -> dict[str, Any]:
@@ -58,8 +67,8 @@ def item(call: Call, shown: ShownInstance, tags: Sequence[Mapping[str, str]]) ->
         "PrivateIpAddress": one.address,
         "Architecture": "x86_64",
         "RootDeviceType": "ebs",
-        "RootDeviceName": ROOT_DEVICE,
-        "BlockDeviceMappings": [],
+        "RootDeviceName": shown.disks[0].device if shown.disks and shown.disks[0].root else ROOT_DEVICE,
+        "BlockDeviceMappings": devices(shown.disks),
         "VirtualizationType": "hvm",
         "ClientToken": one.client_token,
         "Tags": list(tags) or None,

@@ -1,16 +1,18 @@
-"""RunInstances: one transaction makes the intent durable (client token, instances, quota, operations, tags, audit), and
-only then comes the answer. What happens next is the conductor's."""
+"""RunInstances: one transaction makes the intent durable (client token, instances and their volumes, quota, operations,
+tags, audit), and only then comes the answer. What happens next is the conductor's."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from cloudcore.api import (
+    block_devices,
+    client_tokens,
     groups_of_project,
     instance_views,
+    launch_volumes,
     metadata_options,
     port_changes,
     profile_associations,
@@ -20,7 +22,7 @@ from cloudcore.api import (
 from cloudcore.api.calls import Call, Outcome
 from cloudcore.api.registry import Action, Fate, Ignored, accepted
 from cloudcore.domain import quotas
-from cloudcore.domain.ids import default_subnet, mac_address, new_id, well_formed
+from cloudcore.domain.ids import default_subnet, interface_of, mac_address, new_id, well_formed
 from cloudcore.domain.instance_types import DEFAULT_TYPE, InstanceType, fits
 from cloudcore.domain.instances import Instance, State
 from cloudcore.domain.placement import Demand
@@ -33,7 +35,7 @@ from cloudcore.store.pages import Wanted
 from cloudcore.store.requests import Token
 
 MOST_AT_ONCE = 1000
-TOKEN = re.compile(r"[\x20-\x7e]{1,64}")
+SCARCE = {quotas.INSTANCES: Code.INSTANCE_QUOTA, quotas.VCPUS: Code.VCPU_QUOTA}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ class RunInstances:
     SubnetId: str | None = None
     NetworkInterfaces: tuple[Interface, ...] = ()
     Placement: Placement | None = None
+    BlockDeviceMappings: tuple[block_devices.BlockDevice, ...] = ()
     TagSpecifications: tuple[tagging.TagSpecification, ...] = ()
     InstanceInitiatedShutdownBehavior: str | None = None
     DisableApiTermination: bool = False
@@ -76,7 +79,9 @@ class RunInstances:
     ClientToken: str | None = None
 
 
+TAGGED = ("instance", "volume", "network-interface")
 FATES: Mapping[str, Fate] = {
+    **block_devices.FATES,
     "AdditionalInfo": Ignored("reserved by EC2, without meaning"),
     "CapacityReservationSpecification.CapacityReservationPreference": accepted("open", "none"),
     "CreditSpecification.CpuCredits": Ignored("no type here is burstable; Terraform sends it for every t type"),
@@ -103,7 +108,7 @@ class Order:
     zone: str | None
     groups: tuple[str, ...]
     user_data: bytes | None
-    tags: Mapping[str, str]
+    tags: Mapping[str, Mapping[str, str]]  # by kind
     attributes: Mapping[str, Any]  # of the instance, beyond those of every launch
     token: Token | None
 
@@ -128,9 +133,9 @@ def _order(call: Call, asked: RunInstances) -> Order:
         raise CloudError(Code.BAD_VALUE, text)
     profile_associations.check_pass(call, asked.IamInstanceProfile)
     subnet, groups = _network(asked)
-    tags = tagging.of_specifications(asked.TagSpecifications, "instance")
+    tags = tagging.by_kind(asked.TagSpecifications, TAGGED)
     return Order(asked, kind, _zone(call, asked.Placement, subnet), groups, user_data.decoded(asked.UserData), tags,
-                 _attributes(asked, tags), _token(call, asked))  # fmt: skip
+                 _attributes(asked, tags["instance"]), client_tokens.token(call, asked.ClientToken))  # fmt: skip
 
 
 def _kind(call: Call, name: str | None) -> InstanceType:
@@ -181,34 +186,18 @@ def _zone(call: Call, placement: Placement | None, subnet: str | None) -> str | 
     return within
 
 
-def _token(call: Call, asked: RunInstances) -> Token | None:
-    if asked.ClientToken is None:
-        return None
-    if not TOKEN.fullmatch(asked.ClientToken):
-        raise CloudError(Code.BAD_VALUE, "ClientToken has at most 64 ASCII characters")
-    return Token(call.project, call.action, asked.ClientToken, call.parameter_hash())
-
-
 def _launch(books: Books, call: Call, order: Order) -> Outcome:
     earlier = books.requests.earlier(order.token) if order.token else None
     if earlier is not None:
         return Outcome(_again(books, call, earlier), tuple(earlier), repeated=True)
-    if not fits(order.kind, books.hosts.capacities(), order.zone):
-        place = f" of {order.zone}" if order.zone else ""
-        text = f"The instance type '{order.kind.name}' is larger than every host{place}"
-        raise CloudError(Code.INSTANCE_TYPE_TOO_LARGE, text)
-    if books.hosts.all_full(Demand(order.kind.vcpus, order.kind.memory_mib, order.kind.disk_gib), order.zone):
-        place = order.zone or call.cloud.region
-        text = f"There is no room for an instance of type '{order.kind.name}' in {place} at the moment"
-        raise CloudError(Code.CAPACITY, text)
-    if books.addresses.exhausted():
-        raise CloudError(Code.ADDRESSES_EXHAUSTED, "There is no free address in the network for another instance")
     image = books.images.visible(call.project, order.asked.ImageId or "")
+    plan = launch_volumes.planned(books, call, image, order.kind, order.asked.BlockDeviceMappings)
+    _check_room(books, call, order, plan)
     pair = books.key_pairs.named(call.project, order.asked.KeyName) if order.asked.KeyName else None
     profile = profile_associations.named(books, call, order.asked.IamInstanceProfile)
     names = order.asked.SecurityGroups if order.groups or order.asked.SecurityGroups else (DEFAULT_NAME,)
     groups = groups_of_project.named(books, call, order.groups, names)
-    count = _take_quota(books, call, order)
+    count = _take_quota(books, call, order, plan)
     reservation, now, random = new_id("reservation", call.cloud.random), books.now(), call.cloud.random
     made = []
     for index in range(count):
@@ -216,7 +205,7 @@ def _launch(books: Books, call: Call, order: Order) -> Outcome:
         made.append(Instance(
             id=id, project=call.project, reservation=reservation, launch_index=index, cell=call.cloud.cell,
             image=image.id, instance_type=order.kind.name, vcpus=order.kind.vcpus, memory_mib=order.kind.memory_mib,
-            disk_gib=order.kind.disk_gib, zone=order.zone, key_name=pair.name if pair else None,
+            disk_gib=plan.root_gib, zone=order.zone, key_name=pair.name if pair else None,
             key_id=pair.id if pair else None, state=State.PENDING, generation=1, created=now, changed=now,
             mac=mac_address(id), user_data=order.user_data, requester=call.caller.user_name,
             shutdown_behaviour=order.asked.InstanceInitiatedShutdownBehavior or "stop",
@@ -225,30 +214,56 @@ def _launch(books: Books, call: Call, order: Order) -> Outcome:
     books.instances.insert(made, tuple(groups))
     ids = [one.id for one in made]
     profiles = profile_associations.begun(books, call, profile, ids)
-    books.tags.begin(call.project, dict.fromkeys(ids, "instance"), order.tags)
+    disks = launch_volumes.begun(books, call, plan, made, order.tags["volume"])
+    books.tags.begin(call.project, dict.fromkeys(ids, "instance"), order.tags["instance"])
+    interfaces = dict.fromkeys(map(interface_of, ids), "network-interface")
+    books.tags.begin(call.project, interfaces, order.tags["network-interface"])
     operations = [books.operations.begin("launch", one.id, 1, call.project, call.request_id) for one in made]
     if order.token:
         books.requests.keep(order.token, ids)
-    shown = [ShownInstance(one, tuple(sorted(groups.items())), one.zone, profile=profiles.get(one.id)) for one in made]
-    return Outcome(_answer(call, shown, dict.fromkeys(ids, order.tags)), tuple(ids), tuple(operations))
+    member = tuple(sorted(groups.items()))
+    shown = [ShownInstance(one, member, one.zone, None, profiles.get(one.id), disks[one.id]) for one in made]
+    answer = _answer(call, shown, dict.fromkeys(ids, order.tags["instance"]))
+    return Outcome(answer, tuple(ids), tuple(operations))
 
 
-def _take_quota(books: Books, call: Call, order: Order) -> int:
-    """How many instances may be made. Raises INSTANCE_QUOTA, VCPU_QUOTA."""
-    each, limits = {quotas.INSTANCES: 1, quotas.VCPUS: order.kind.vcpus}, call.cloud.limits
+def _check_room(books: Books, call: Call, order: Order, plan: launch_volumes.Plan) -> None:
+    """Raises INSTANCE_TYPE_TOO_LARGE, CAPACITY, ADDRESSES_EXHAUSTED: what shows at once need not be waited for."""
+    kind = order.kind
+    if not fits(kind, books.hosts.capacities(), order.zone):
+        place = f" of {order.zone}" if order.zone else ""
+        text = f"The instance type '{kind.name}' is larger than every host{place}"
+        raise CloudError(Code.INSTANCE_TYPE_TOO_LARGE, text)
+    if books.hosts.all_full(Demand(kind.vcpus, kind.memory_mib, plan.gigabytes), order.zone):
+        place = order.zone or call.cloud.region
+        text = f"There is no room for an instance of type '{kind.name}' in {place} at the moment"
+        raise CloudError(Code.CAPACITY, text)
+    if books.addresses.exhausted():
+        raise CloudError(Code.ADDRESSES_EXHAUSTED, "There is no free address in the network for another instance")
+
+
+def _take_quota(books: Books, call: Call, order: Order, plan: launch_volumes.Plan) -> int:
+    """How many instances may be made. Raises INSTANCE_QUOTA, VCPU_QUOTA, VOLUME_QUOTA."""
+    each, limits = {quotas.INSTANCES: 1, quotas.VCPUS: order.kind.vcpus, quotas.VOLUMES: len(plan.disks),
+                    quotas.GIGABYTES: plan.gigabytes}, call.cloud.limits  # fmt: skip
     least, most = order.asked.MinCount, order.asked.MaxCount
-    if books.quotas.take(call.project, limits, instances=most, vcpus=most * order.kind.vcpus):
+    if _taken(books, call, each, most):
         return most
     room = books.quotas.room(call.project, limits, *each)
     count = quotas.fitting(least, most, each, room)
     if count is None:
         scarce = quotas.scarcest(each, room)
-        code = Code.INSTANCE_QUOTA if scarce == quotas.INSTANCES else Code.VCPU_QUOTA
+        code = SCARCE.get(scarce, Code.VOLUME_QUOTA)
         text = f"You have room for {max(0, room[scarce])} more {scarce} and asked for {least * each[scarce]}"
         raise CloudError(code, text)
-    if not books.quotas.take(call.project, limits, instances=count, vcpus=count * order.kind.vcpus):
+    if not _taken(books, call, each, count):
         raise LostRace(call.project)
     return count
+
+
+def _taken(books: Books, call: Call, each: Mapping[str, int], count: int) -> bool:
+    amounts = {name.replace("-", "_"): count * need for name, need in each.items()}
+    return books.quotas.take(call.project, call.cloud.limits, **amounts)
 
 
 def _again(books: Books, call: Call, ids: list[str]) -> Mapping[str, Any]:

@@ -1,5 +1,5 @@
-"""Instances as describes show them: one page in four statements, with group names, the zone of the host and
-the elastic address, and without user data, which no describe shows and which may be 16 KiB each."""
+"""Instances as describes show them: one page in a few statements, with group names, the zone of the host, the
+volumes and the elastic address, and without user data, which no describe shows and which may be 16 KiB each."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ import sqlalchemy as sa
 
 from cloudcore.domain.instance_profiles import ProfileAssociation
 from cloudcore.domain.instances import Instance, State
+from cloudcore.domain.volumes import Attachment
 from cloudcore.store.instance_profiles import ProfileAssociations
 from cloudcore.store.instances import from_row
 from cloudcore.store.pages import Wanted, page
 from cloudcore.store.schema import elastic_addresses, hosts, instance_groups, instances, security_groups
+from cloudcore.store.volumes import Attachments
 
 COLUMNS = [instances.c[field.name] for field in fields(Instance) if field.name != "user_data"]
 VISIBLE = sa.and_(
@@ -36,13 +38,14 @@ PUBLIC = sa.select(elastic_addresses.c.instance, elastic_addresses.c.address).wh
 @dataclass(frozen=True, slots=True)
 class ShownInstance:
     """`groups` are (id, name), by id; `zone` is the one asked for, else that of the host, else None; `public` is the
-    elastic address that leads to it."""
+    elastic address that leads to it; `disks` are its volumes, the root's first."""
 
     instance: Instance
     groups: tuple[tuple[str, str], ...]
     zone: str | None
     public: str | None = None
     profile: ProfileAssociation | None = None
+    disks: tuple[Attachment, ...] = ()
 
 
 class InstancePages:
@@ -57,14 +60,15 @@ class InstancePages:
             values |= {"most": wanted.limit} | ({} if wanted.ids is None else {"ids": list(wanted.ids)})
         rows = self._connection.execute(statement, values)
         found = [from_row(row) for row in rows]
-        groups = self.groups([one.id for one in found])
+        ids = [one.id for one in found]
+        groups, disks = self.groups(ids), Attachments(self._connection, self._now).of_instances(ids)
         zones = self._zones({one.host for one in found if one.zone is None and one.host})
-        public = self._public([one.id for one in found])
+        public = self._public(ids)
         associations = ProfileAssociations(self._connection, self._now)
         profiles = associations.of_instances([one.id for one in found if one.profile])
         return [
             ShownInstance(one, tuple(groups.get(one.id, ())), one.zone or zones.get(one.host or ""),
-                          public.get(one.id), profiles.get(one.id))
+                          public.get(one.id), profiles.get(one.id), tuple(disks.get(one.id, ())))
             for one in found
         ]  # fmt: skip
 

@@ -28,6 +28,7 @@ from cloudcore.signing.heads import Head, body_hash
 from cloudcore.signing.signer import Signer, sign
 from cloudcore.store.books import Books
 from cloudcore.store.database import InlineDatabase
+from tests.api.settling import settle
 
 Wire()  # the descriptions are large: frozen, they are out of the way of the collection that follows each test
 gc.collect()
@@ -60,6 +61,12 @@ class Beyond:
         if self.refusal:
             return fail(self.refusal)
         return succeed(InspectedImage(request.location, "0" * 64, 1 << 20, "qcow2", 1 << 30))
+
+    def adopt(self, request: ImageLocation) -> Deferred[InspectedImage]:
+        self.inspected.append(request)
+        if self.refusal:
+            return fail(self.refusal)
+        return succeed(InspectedImage(request.target, "0" * 64, 1 << 20, "qcow2", 1 << 30))
 
     def reboot(self, request: InstanceName) -> Deferred[Done]:
         self.rebooted.append(request.instance)
@@ -114,6 +121,10 @@ class House:
         """Ids of launched instances."""
         given = {"ImageId": IMAGE, "MinCount": 1, "MaxCount": 1, **parameters}
         return self.ask("RunInstances", **given).texts(".//instanceId")
+
+    def settled(self) -> None:
+        """As the conductor would: volumes and snapshots have come to the end of what is under way."""
+        self.works(settle)
 
     def moved(self, id: str, event: Event, host: str | None = None, address: str | None = None) -> Instance:
         """As the conductor would."""

@@ -56,7 +56,6 @@ CATALOGUED_WITH = {
     "UnknownVolumeType": ("CreateVolume",),
     "InvalidAttachment.NotFound": ("DetachVolume",),
     "InvalidVolumeModification.NotFound": ("DescribeVolumesModifications",),
-    "VolumeModificationRateExceeded": ("ModifyVolume",),
     "InvalidSnapshot.InUse": ("DeleteSnapshot",),
     "InvalidConversionTaskId.Malformed": ("DescribeImportImageTasks",),
     "InvalidConversionTaskId": ("DescribeImportImageTasks",),

@@ -202,4 +202,5 @@ WORLD: dict[str, Callable[[Any, Any], None]] = {
     "host": a_host,
     "network": lambda house, cidr: house.works(lambda books: books.addresses.create_network("n", cidr)),
     "placed": placed,
+    "settled": lambda house, on: house.settled(),
 }
