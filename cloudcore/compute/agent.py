@@ -25,19 +25,26 @@ from twisted.python.failure import Failure
 
 from cloudcore.compute import screens
 from cloudcore.compute.converging import Convergence, Tools
+from cloudcore.compute.copies import Copies
+from cloudcore.compute.disks import GuestDisks, Hands
 from cloudcore.compute.facts import FactSender
 from cloudcore.compute.journal import Entry, Journal, settle
+from cloudcore.compute.volumes import GuestVolumes, check, merged
 from cloudcore.domain.ids import well_formed
 from cloudcore.errors import CloudError, Code
 from cloudcore.rpc.compute import (
     ConsoleText,
+    DiskWork,
     Done,
     GuestSummary,
     InstanceName,
     Nothing,
     Presence,
     Screenshot,
+    SnapshotWork,
     Taken,
+    WantedCopies,
+    WantedDisks,
     WantedGuest,
     WantedScreenshot,
 )
@@ -80,6 +87,10 @@ class ComputeAgent(Service):
         self._clock = tools.clock
         self._screens = screens_of(tools.driver)
         self._convergence = Convergence(tools, journal, self._tell)
+        volumes = GuestVolumes(tools.images, tools.volumes, tools.remotes, tools.failpoint)
+        hands = Hands(tools.attachment, volumes, tools.volumes, tools.failpoint, self._convergence.busy)
+        self._disks = GuestDisks(tools.clock, journal, hands, self._convergence.kick)
+        self._copies = Copies(tools, journal, self._convergence)
         self._facts = FactSender(tools.clock, sink, seat.host, self._acknowledged, tools.failpoint)
         self._loops = [
             (self._loop(self._sweep_quietly), SWEEP),
@@ -99,6 +110,7 @@ class ComputeAgent(Service):
 
     async def _begin(self) -> None:
         await self._journal.open(self._clock.seconds())
+        await self._disks.reopen()
         if not self.running:
             return
         self._facts.epoch = self._journal.epoch
@@ -125,6 +137,8 @@ class ComputeAgent(Service):
         if self._sweeping is not None:
             self._sweeping.cancel()
         self._facts.stop()
+        self._copies.stop()
+        self._disks.stop()
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
@@ -148,9 +162,20 @@ class ComputeAgent(Service):
     def present(self, request: Nothing) -> Deferred[Presence]:
         return Deferred.fromCoroutine(self._present())
 
+    def disks(self, request: WantedDisks) -> Deferred[DiskWork]:
+        return self._disks.disks(request)
+
+    def copy(self, request: WantedCopies) -> Deferred[SnapshotWork]:
+        return self._copies.copy(request)
+
     async def _ensure(self, wanted: WantedGuest) -> Taken:
         _check(wanted)
         known = self._journal.get(wanted.instance)
+        if known is not None and known.wanted.power != "absent" and wanted.disk_revision > known.wanted.disk_revision:
+            newer = replace(known.wanted, disks=wanted.disks, disk_revision=wanted.disk_revision)
+            await self._journal.put(replace(known, wanted=newer))
+            known = self._journal.get(wanted.instance)
+        wanted = merged(wanted, known.wanted if known is not None else None)
         if known is not None and wanted.generation < known.wanted.generation:
             return Taken(known.wanted.generation)
         if known is not None and wanted.generation == known.wanted.generation and (
@@ -165,6 +190,7 @@ class ComputeAgent(Service):
         await self._journal.put(Entry(wanted, ran=known is not None and known.ran))
         self._tools.failpoint("compute.journaled")
         self._unknown.pop(wanted.instance, None)
+        self._copies.interrupt(wanted.instance)
         self._convergence.kick(wanted.instance)
         return Taken(wanted.generation)
 
@@ -225,6 +251,7 @@ class ComputeAgent(Service):
             saved = self._journal.put(settle(entry, self._clock.seconds()))
             saved.addErrback(lambda failure: None)  # told again after a restart; the journal has said why
             self._convergence.forget(fact.instance)
+            self._disks.forget(fact.instance)
             self._facts.forget(fact.instance)
 
     async def _beat(self) -> None:
@@ -288,7 +315,7 @@ class ComputeAgent(Service):
         self._journal.expire(now)
         raised = []
         for instance, entry in self._journal.entries():
-            if self._convergence.touched_since(instance, act):
+            if self._convergence.touched_since(instance, act) or self._journal.get(instance) is not entry:
                 continue
             guest = observed.get(instance)
             if entry.outcome == "gone":
@@ -328,6 +355,7 @@ class ComputeAgent(Service):
                 await self._convergence.end(entry, "launched", boot=boot)
             case "launched":
                 self._tell(entry)
+                self._disks.look(entry, guest.disks)
             case "stopped" if running:  # started behind our back
                 await self._redo(entry)
             case "halted" | "crashed" | "failed" if running:  # its end was told and stands
@@ -355,6 +383,7 @@ class ComputeAgent(Service):
 def _check(wanted: WantedGuest) -> None:
     if not well_formed("instance", wanted.instance):  # it becomes a path
         raise CloudError(Code.INSTANCE_MALFORMED, f"{wanted.instance!r} is not an instance id")
+    check(wanted.disks)
     if wanted.power not in POWERS:
         raise CloudError(Code.BAD_VALUE, f"power {wanted.power!r} is none of {', '.join(POWERS)}")
     if wanted.power == "running" and not (wanted.uuid and wanted.vcpus > 0 and wanted.memory_mib > 0):

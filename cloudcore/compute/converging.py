@@ -4,34 +4,37 @@ Each guest converges by itself and one step at a time; a change of mind (a highe
 effect. Every effect may be repeated, so a crash anywhere is cured by coming here again. What ended a generation goes
 into the journal and up as a fact:
 
-* running: image, overlay, definition, start -> `started`. A guest that was powered off inside afterwards is `stopped`,
-  one whose QEMU ended otherwise has `crashed`; both stay so until a higher generation says otherwise: a guest that dies
-  at once would be started for ever. After a reboot of the host (another `boot`) it is started again. The disk is made
-  once: where that of a guest that has run is missing, the launch fails, for a fresh one would hide the loss.
-* stopped: power button, then power off -> `stopped`; the disk stays.
-* absent: undefined, then its directory removed -> `gone`.
+* running: contents, volumes, definition, start -> `started`. A guest that was powered off inside afterwards is
+  `stopped`, one whose QEMU ended otherwise has `crashed`; both stay so until a higher generation says otherwise: a
+  guest that dies at once would be started for ever. After a reboot of the host (another `boot`) it is started again.
+  Volumes are made once: where one of a guest that has run is missing, the launch fails, for a fresh one would hide the
+  loss.
+* stopped: power button, then power off -> `stopped`; the volumes stay.
+* absent: undefined, then its directory removed -> `gone`; the volumes stay.
 
 A launch that cannot succeed is `failed` at once; one that might is tried again for PATIENCE seconds.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
+from cloudcore.blockdev.driver import BlockDriver
+from cloudcore.compute.copies import Slimming, SnapshotStore
 from cloudcore.compute.failpoints import Failpoint
 from cloudcore.compute.journal import Entry, Journal
+from cloudcore.compute.volumes import GuestVolumes, ImageCache, Remotes
 from cloudcore.errors import CloudError, Code
 from cloudcore.journal.lines import InThread
-from cloudcore.rpc.compute import ImageSource, WantedGuest
-from cloudcore.virt.driver import Disks, Guest, GuestSpec, VirtDriver
+from cloudcore.rpc.compute import WantedGuest
+from cloudcore.virt.driver import Guest, GuestDisk, GuestSpec, LiveCopies, VirtDriver, VolumeAttachment
 
 log = Logger()
 
@@ -40,18 +43,10 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
 AT_ONCE = 32  # guests that are being changed at the same time; one that waits for its power button takes a place
 POWER_BUTTON = 30.0  # seconds until a guest that is to stop is powered off
 REBOOT_BUTTON = 120.0  # seconds until a guest that is to reboot is reset: EC2's "a few minutes"
-RESERVE = 64 * 2**20  # bytes of the disk that no new guest may take: journals and clean-up must still work
 PERMANENT = frozenset({  # trying again changes nothing
     Code.IMAGE_INVALID, Code.IMAGE_MANIFEST, Code.IMAGE_UNKNOWN, Code.IMAGE_UNAVAILABLE, Code.RESOURCE_UNKNOWN,
     Code.NOT_AUTHORISED, Code.NOT_PERMITTED, Code.BAD_VALUE, Code.CAPACITY, Code.DISK_LOST,
 })  # fmt: skip
-
-
-class ImageCache(Protocol):
-    """The images of this host."""
-
-    def ensure(self, source: ImageSource) -> Deferred[str]:
-        """The path of the whole image, verified, on the file system of the guests' directory (it is hard-linked)."""
 
 
 class Superseded(Exception):
@@ -65,8 +60,13 @@ class Tools:
 
     clock: Any
     driver: VirtDriver
+    attachment: VolumeAttachment
+    live_copies: LiveCopies
     images: ImageCache
-    disks: Disks
+    volumes: BlockDriver
+    remotes: Remotes
+    snapshots: SnapshotStore
+    slimming: Slimming
     directory: Path
     boot: Callable[[], str]
     in_thread: InThread
@@ -87,6 +87,8 @@ class Convergence:
         self._tries: dict[str, tuple[int, float, float]] = {}  # generation, first try, next pause
         self._later: dict[str, Any] = {}
         self._stopped = False
+        self._held: set[str] = set()
+        self._volumes = GuestVolumes(tools.images, tools.volumes, tools.remotes, tools.failpoint)
         self._touched: dict[str, int] = {}  # when (in acts, not seconds) we last acted on a guest
         self.acts = 0
         self.observed: dict[str, Guest] = {}  # as the last sweep saw them
@@ -104,7 +106,7 @@ class Convergence:
 
     def kick(self, instance: str) -> None:
         """Look at this guest, now or as soon as what is under way has ended."""
-        if self._stopped:
+        if self._stopped or instance in self._held:
             return
         waiting = self._later.pop(instance, None)
         if waiting is not None:
@@ -114,6 +116,15 @@ class Convergence:
         else:
             self._queue[instance] = None
             self._start()
+
+    def hold(self, instance: str) -> None:
+        """Somebody else acts on a guest that nothing is done to now: it is left alone until `release`."""
+        self._held.add(instance)
+
+    def release(self, instance: str) -> None:
+        self._held.discard(instance)
+        self._mark(instance)
+        self.kick(instance)
 
     def _start(self) -> None:
         """A loop, not a recursion: with a fast hypervisor each may end before the next is begun."""
@@ -192,13 +203,10 @@ class Convergence:
     async def _launch(self, entry: Entry) -> None:
         wanted, tools = entry.wanted, self._tools
         home = tools.directory / wanted.instance
-        disk = home / "disk.qcow2"
-        if not await tools.in_thread(lambda: _prepared(home, disk)):
-            if entry.ran:
-                raise CloudError(Code.DISK_LOST, f"the disk of {wanted.instance} is missing on its host")
-            await self._make_disk(entry, home, disk)
+        await tools.in_thread(lambda: _prepared(home))
+        disks = await self._volumes.furnish(wanted, not entry.ran, lambda: self._still(entry))
         self._still(entry)
-        spec = _spec(wanted, self._journal.epoch, str(disk), str(home))
+        spec = _spec(wanted, self._journal.epoch, disks, str(home))
         await tools.driver.define(spec)
         tools.failpoint("compute.defined")
         self._still(entry)
@@ -208,24 +216,11 @@ class Convergence:
         self._still(entry)
         await self.end(entry, "launched", boot=boot)
 
-    async def _make_disk(self, entry: Entry, home: Path, disk: Path) -> None:
-        wanted, tools = entry.wanted, self._tools
-        if wanted.image is None:
-            raise CloudError(Code.IMAGE_UNAVAILABLE, f"{wanted.instance} has neither disk nor image")
-        image = wanted.image
-        path = await tools.images.ensure(image)
-        tools.failpoint("compute.image")
-        self._still(entry)
-        await tools.in_thread(lambda: _link(Path(path), home))
-        self._still(entry)
-        size = max(wanted.disk_gib * 2**30, image.virtual_size)
-        await tools.disks.overlay("base", image.format, str(disk), size)
-        tools.failpoint("compute.overlay")
-
     async def _power_off(self, entry: Entry) -> None:
         await self._tools.driver.stop(entry.wanted.instance, self._tools.power_button)
         self._tools.failpoint("compute.stopped")
         self._still(entry)
+        await self._volumes.close(entry.wanted.disks)
         await self.end(entry, "stopped")
 
     async def _remove(self, entry: Entry) -> None:
@@ -239,6 +234,7 @@ class Convergence:
             return
         await tools.driver.remove(wanted.instance)
         tools.failpoint("compute.removed")
+        await self._volumes.clear(wanted)
         await tools.in_thread(lambda: _clean(tools.directory / wanted.instance))
         tools.failpoint("compute.cleaned")
         self._still(entry)
@@ -252,6 +248,8 @@ class Convergence:
         generation, first, pause = self._tries.get(instance, (0, now, FIRST_PAUSE))
         if generation != entry.wanted.generation:
             first, pause = now, FIRST_PAUSE
+        if isinstance(problem, CloudError) and problem.code is Code.VOLUME_IN_USE:
+            first = now  # a volume is being copied, for as long as that takes
         permanent = isinstance(problem, CloudError) and problem.code in PERMANENT
         if entry.wanted.power == "running" and (permanent or now + pause - first > PATIENCE):
             log.warn("{instance} cannot be launched: {problem}", instance=instance, problem=problem)
@@ -271,31 +269,20 @@ class Convergence:
             log.failure("{instance} could not be brought to what is wanted", failure, instance=instance)
 
 
-def _spec(wanted: WantedGuest, epoch: int, disk: str, directory: str) -> GuestSpec:
+def _spec(wanted: WantedGuest, epoch: int, disks: tuple[GuestDisk, ...], directory: str) -> GuestSpec:
     return GuestSpec(
         instance=wanted.instance, generation=wanted.generation, epoch=epoch, uuid=wanted.uuid, vcpus=wanted.vcpus,
-        memory_mib=wanted.memory_mib, disk=disk, directory=directory, mac=wanted.mac, tap=wanted.tap, mtu=wanted.mtu,
-        base_format=wanted.image.format if wanted.image else "",
+        memory_mib=wanted.memory_mib, disks=disks, directory=directory, mac=wanted.mac, tap=wanted.tap, mtu=wanted.mtu,
     )  # fmt: skip
 
 
 # -- what runs in threads ---------------------------------------------------------------------------------------------
 
 
-def _prepared(home: Path, disk: Path) -> bool:
-    """The guest's directory is there (QEMU's user may pass through it); true when its disk is as well."""
+def _prepared(home: Path) -> None:
+    """The guest's directory is there, and QEMU's user may pass through it."""
     home.mkdir(parents=True, exist_ok=True)
     home.chmod(0o711)
-    return disk.exists()
-
-
-def _link(image: Path, home: Path) -> None:
-    """The image under the guest's own roof: whatever the cache throws away, this guest's disk stays whole."""
-    if shutil.disk_usage(home).free < RESERVE:
-        raise CloudError(Code.CAPACITY, f"no space left for disks in {home.parent}")
-    base = home / "base"
-    base.unlink(missing_ok=True)
-    os.link(image, base)
 
 
 def _clean(home: Path) -> None:

@@ -14,6 +14,14 @@ FAILPOINTS = (
     "compute.stopped",
     "compute.removed",
     "compute.cleaned",
+    "compute.disks",
+    "compute.attached",
+    "compute.detached",
+    "compute.grown",
+    "compute.shutting",
+    "compute.shut",
+    "compute.copied",
+    "compute.stored",
 )
 
 Failpoint = Callable[[str], None]

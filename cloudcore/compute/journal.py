@@ -7,14 +7,15 @@ must not raise the guest again.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
 
 from cloudcore.journal.lines import InThread, Lines
-from cloudcore.rpc.compute import ImageSource, WantedGuest
+from cloudcore.rpc.codec import pack, unpack
+from cloudcore.rpc.compute import WantedGuest
 
 TOMBSTONE = 24 * 3600.0  # seconds; a command lives for seconds, an operator's replay for hours
 SLACK = 4  # rewritten when the file has this many times more lines than entries
@@ -85,7 +86,7 @@ class Journal:
         if "epoch" in record:
             self.epoch = max(self.epoch, int(record["epoch"]))
         if "entry" in record:
-            entry = _entry(record["entry"])
+            entry = unpack(Entry, record["entry"])
             self._entries[entry.wanted.instance] = entry
 
 
@@ -96,12 +97,5 @@ def settle(entry: Entry, now: float) -> Entry:
 
 
 def _record(entry: Entry) -> dict[str, Any]:
-    return {"entry": asdict(entry)}
-
-
-def _entry(fields: dict[str, Any]) -> Entry:
-    wanted = dict(fields["wanted"])
-    image = wanted.pop("image", None)
-    source = ImageSource(**image) if image else None
-    rest = {key: value for key, value in fields.items() if key != "wanted"}
-    return Entry(WantedGuest(**wanted, image=source), **rest)
+    """Keys of remote volumes included: the file is 0600."""
+    return {"entry": pack(entry)}

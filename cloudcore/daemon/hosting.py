@@ -10,17 +10,24 @@ from pathlib import Path
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 
+from cloudcore.blockdev.driver import BaseLayer, BlockDriver
+from cloudcore.blockdev.files import FileVolumes
+from cloudcore.blockdev.simulated import SimulatedVolumes
+from cloudcore.blockdev.slimming import FileSlimming, SimulatedSlimming
 from cloudcore.compute.agent import ComputeAgent, Seat
 from cloudcore.compute.converging import Tools
+from cloudcore.compute.copies import Slimming
 from cloudcore.compute.journal import Journal
 from cloudcore.config.places import driver_file
 from cloudcore.daemon import places
 from cloudcore.daemon.ground import Ground, Served
 from cloudcore.daemon.serving import Door
 from cloudcore.domain import addresses
+from cloudcore.errors import CloudError, Code
 from cloudcore.images.cache import HostImageCache
+from cloudcore.images.contents import ContentStore
 from cloudcore.images.objects import ObjectStore
 from cloudcore.journal.lines import Lines
 from cloudcore.metadata.site import MetadataSite
@@ -29,17 +36,16 @@ from cloudcore.netdev.driver import NetworkDriver, NetworkShape
 from cloudcore.netdev.linux import LinuxNetwork
 from cloudcore.netdev.simulated import SimulatedNetwork
 from cloudcore.network.agent import NetworkAgent
-from cloudcore.rpc.compute import COMPUTE
+from cloudcore.rpc.compute import COMPUTE, DiskSource, ImageSource, RemoteDisk
 from cloudcore.rpc.conductor import FACT_SINK, HEARTBEATS
 from cloudcore.rpc.contract import Bus, client, publish
 from cloudcore.rpc.network import NETWORK
 from cloudcore.virt import kvm_selftest
 from cloudcore.virt.domain_xml import Machine
-from cloudcore.virt.driver import Capacity, Disks, VirtDriver
-from cloudcore.virt.imgtool import ImageTool
+from cloudcore.virt.driver import Capacity
 from cloudcore.virt.libvirt_driver import Allocatable, LibvirtDriver
 from cloudcore.virt.private_libvirtd import PrivateLibvirtd
-from cloudcore.virt.simulated import Pace, SimulatedDisks, SimulatedDriver
+from cloudcore.virt.simulated import Pace, SimulatedDriver
 from cloudcore.virt.simulated_world import World
 
 RESOLVERS = Path("/etc/resolv.conf")
@@ -92,10 +98,17 @@ async def compute(ground: Ground, bus: Bus, objects: ObjectStore) -> list[Servic
     journal = places.compute_journal(ground.state)
     journal.parent.mkdir(parents=True, exist_ok=True)
     places.instances(ground.state).mkdir(parents=True, exist_ok=True)
-    driver, disks, boot = await hypervisor(ground)
+    driver, boot = await hypervisor(ground)
     images = HostImageCache(places.image_cache(ground.state), objects, ground.in_thread)
-    tools = Tools(ground.reactor, driver, images, disks, places.instances(ground.state), boot, ground.in_thread,
-                  ground.failpoint)  # fmt: skip
+    volumes = volume_driver(ground)
+    slimming: Slimming = FileSlimming(ground.reactor, ground.in_thread)
+    if ground.simulated:
+        slimming = SimulatedSlimming(volumes)
+    tools = Tools(
+        clock=ground.reactor, driver=driver, attachment=driver.disks, live_copies=driver.disks, images=Layered(images),
+        volumes=volumes, remotes=NoRemotes(), snapshots=ContentStore(objects, ground.in_thread), slimming=slimming,
+        directory=places.instances(ground.state), boot=boot, in_thread=ground.in_thread, failpoint=ground.failpoint,
+    )  # fmt: skip
     cloud = ground.config.cloud
     agent = ComputeAgent(
         Seat(ground.host, cloud.cell, cloud.zone), tools, Journal(journal, ground.in_thread),
@@ -104,8 +117,40 @@ async def compute(ground: Ground, bus: Bus, objects: ObjectStore) -> list[Servic
     return [Closing(driver), agent, Served(bus, f"{COMPUTE.name}.{ground.host}", COMPUTE, agent)]
 
 
-async def hypervisor(ground: Ground) -> tuple[VirtDriver, Disks, Callable[[], str]]:
-    """The driver, what makes its disks, and who says a word that changes whenever every guest has ended."""
+def volume_driver(ground: Ground) -> BlockDriver:
+    """Of the volumes of this host: compute and the volume service each have one."""
+    if ground.simulated:
+        return SimulatedVolumes(places.volumes(ground.state))
+    return FileVolumes(ground.reactor, places.volumes(ground.state), ground.in_thread)
+
+
+class Layered:
+    def __init__(self, images: HostImageCache) -> None:
+        self._images = images
+
+    def layers(self, source: DiskSource) -> Deferred[tuple[BaseLayer, ...]]:
+        return Deferred.fromCoroutine(self._layers(source))
+
+    async def _layers(self, source: DiskSource) -> tuple[BaseLayer, ...]:
+        found = []
+        for layer in (source.top, *source.below):
+            image = ImageSource(layer.sha256, layer.location, layer.sha256, layer.size, layer.format,
+                                layer.virtual_size)  # fmt: skip
+            path = await self._images.ensure(image)
+            found.append(BaseLayer(path, layer.sha256, layer.format, layer.virtual_size))
+        return tuple(found)
+
+
+class NoRemotes:
+    def open(self, volume: str, remote: RemoteDisk) -> Deferred[str]:
+        return fail(CloudError(Code.UNAVAILABLE, f"{volume} lies on another host"))
+
+    def close(self, volume: str) -> Deferred[None]:
+        return succeed(None)
+
+
+async def hypervisor(ground: Ground) -> tuple[LibvirtDriver | SimulatedDriver, Callable[[], str]]:
+    """The driver, and who says a word that changes whenever every guest has ended."""
     configured = ground.config.compute
     if ground.simulated:
         capacity = Capacity(configured.simulated_vcpus, configured.simulated_memory_mib, configured.simulated_disk_gib,
@@ -114,13 +159,13 @@ async def hypervisor(ground: Ground) -> tuple[VirtDriver, Disks, Callable[[], st
         pace = Pace(boot=configured.simulated_boot_seconds)
         chance = random.Random()  # noqa: S311 - spreads boot times
         simulated = SimulatedDriver(ground.reactor, chance, world, pace, capacity)
-        return simulated, SimulatedDisks(), lambda: simulated_boot(places.simulated_boot(ground.state))
+        return simulated, lambda: simulated_boot(places.simulated_boot(ground.state))
     virt_type = await kvm_selftest.virt_type(ground.reactor, ground.state)
     daemon = PrivateLibvirtd(ground.reactor, ground.state, kvm=virt_type == "kvm")
     await daemon.ensure()
     driver = LibvirtDriver(ground.reactor, daemon, Machine(virt_type, ground.config.network.bridge),
                            Allocatable(configured.vcpu_ratio, configured.reserved_memory_mib))  # fmt: skip
-    return driver, ImageTool(ground.reactor, ground.in_thread), daemon.identity
+    return driver, daemon.identity
 
 
 def simulated_boot(path: Path) -> str:

@@ -26,6 +26,16 @@ def instances(state: Path) -> Path:
     return state / "instances"
 
 
+def volumes(state: Path) -> Path:
+    """On the file system of the image cache, likewise."""
+    return state / "volumes"
+
+
+def remotes(state: Path) -> Path:
+    """Sockets of the servers behind which volumes of other hosts are: short, and QEMU sees them."""
+    return state / "remotes"
+
+
 def scratch(state: Path) -> Path:
     return state / "tmp"
 

@@ -23,7 +23,7 @@ async def stop_guests(reactor: Any, config: Config, state: Path) -> int:
     under = ground(reactor, config, state)
     if not under.simulated and PrivateLibvirtd(reactor, under.state).pid() is None:
         return 0
-    driver, _, _ = await hosting.hypervisor(under)
+    driver, _ = await hosting.hypervisor(under)
     try:
         if under.simulated:
             places.simulated_boot(under.state).unlink(missing_ok=True)

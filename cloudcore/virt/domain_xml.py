@@ -8,11 +8,14 @@ to a socket at once; a bounded translation cache under emulation.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
+from string import ascii_lowercase
 from xml.etree.ElementTree import Element, SubElement, fromstring, tostring
 
+from cloudcore.domain.volumes import serial
 from cloudcore.errors import CloudError, Code
-from cloudcore.virt.driver import GuestSpec
+from cloudcore.virt.driver import GuestDisk, GuestSpec
 
 MARK = "urn:cloudcore:instance"
 SMALL_MIB = 128  # a tiny guest gets by with a small translation cache; a distribution wants the large one
@@ -30,8 +33,11 @@ class Machine:
     emulator: str = "/usr/bin/qemu-system-x86_64"
 
 
-def domain_xml(spec: GuestSpec, machine: Machine, disk: str, directory: str) -> str:
-    """`disk` and `directory` are the paths as the hypervisor sees them. No `tap`, no interface."""
+Inside = Callable[[str], str]  # how the hypervisor sees a path of the host
+
+
+def domain_xml(spec: GuestSpec, machine: Machine, inside: Inside) -> str:
+    """No `tap`, no interface."""
     domain = Element("domain", type=machine.virt_type)
     _text(domain, "name", spec.instance)
     _text(domain, "uuid", spec.uuid)
@@ -44,7 +50,7 @@ def domain_xml(spec: GuestSpec, machine: Machine, disk: str, directory: str) -> 
     _processor(domain, spec, machine)
     for event, action in (("poweroff", "destroy"), ("reboot", "restart"), ("crash", "restart")):
         _text(domain, f"on_{event}", action)
-    _devices(domain, spec, machine, (disk, directory))
+    _devices(domain, spec, machine, inside)
     return tostring(domain, encoding="unicode")
 
 
@@ -53,6 +59,28 @@ def read_mark(element: str) -> tuple[str, int] | None:
     mark = fromstring(element)  # noqa: S314  # libvirt's own words
     instance, generation = mark.get("id"), mark.get("generation", "")
     return (instance, int(generation)) if instance and generation.isdigit() else None
+
+
+def targets(taken: Container[str]) -> Iterator[str]:
+    """Names that libvirt keeps apart. What the guest calls its disks it decides itself, in the order they come."""
+    digits = ("", *ascii_lowercase)
+    return (name for first in digits for last in ascii_lowercase if (name := f"vd{first}{last}") not in taken)
+
+
+def disk_element(disk: GuestDisk, target: str, inside: Inside) -> Element:
+    """Formats are always named. The serial is by what guests and we tell disks apart."""
+    device = Element("disk", type={"nbd": "network"}.get(disk.kind, disk.kind), device="disk")
+    SubElement(device, "driver", name="qemu", type=_safe(disk.format), cache="writeback", discard="unmap")
+    if disk.kind == "nbd":
+        source = SubElement(device, "source", protocol="nbd")
+        SubElement(source, "host", transport="unix", socket=_safe(inside(disk.path)))
+    else:
+        SubElement(device, "source", {"dev" if disk.kind == "block" else "file": _safe(inside(disk.path))})
+    if disk.format == "qcow2":
+        _backing(device, disk.backing, inside)
+    SubElement(device, "target", dev=target, bus="virtio")
+    _text(device, "serial", serial(disk.volume))
+    return device
 
 
 def _system(domain: Element, uuid: str) -> None:
@@ -82,16 +110,12 @@ def _processor(domain: Element, spec: GuestSpec, machine: Machine) -> None:
     SubElement(domain, "clock", offset="utc")
 
 
-def _devices(domain: Element, spec: GuestSpec, machine: Machine, paths: tuple[str, str]) -> None:
-    disk_path, directory = paths
+def _devices(domain: Element, spec: GuestSpec, machine: Machine, inside: Inside) -> None:
+    directory = inside(spec.directory)
     devices = SubElement(domain, "devices")
     _text(devices, "emulator", machine.emulator)
-    disk = SubElement(devices, "disk", type="file", device="disk")
-    SubElement(disk, "driver", name="qemu", type="qcow2", cache="writeback", discard="unmap")  # format always named
-    SubElement(disk, "source", file=_safe(disk_path))
-    if spec.base_format:
-        _backing(disk, spec.base_format, f"{directory}/base")
-    SubElement(disk, "target", dev="vda", bus="virtio")
+    for name, disk in zip(targets(()), spec.disks, strict=False):
+        devices.append(disk_element(disk, name, inside))
     if spec.tap:
         interface = SubElement(devices, "interface", type="bridge")
         SubElement(interface, "mac", address=_safe(spec.mac))
@@ -112,14 +136,16 @@ def _devices(domain: Element, spec: GuestSpec, machine: Machine, paths: tuple[st
     _text(SubElement(devices, "rng", model="virtio"), "backend", "/dev/urandom", model="random")
 
 
-def _backing(disk: Element, format: str, path: str) -> None:
-    """The whole chain, so that no file is probed for what lies below it; and the image stays root's own, because all
-    guests of this image share it and QEMU's user must not be able to write to it."""
-    below = SubElement(disk, "backingStore", type="file")
-    SubElement(below, "format", type=_safe(format))
-    source = SubElement(below, "source", file=_safe(path))
-    SubElement(source, "seclabel", model="dac", relabel="no")
-    SubElement(below, "backingStore")
+def _backing(disk: Element, layers: tuple[tuple[str, str], ...], inside: Inside) -> None:
+    """The whole chain, so that no file is probed for what lies below it; and the layers stay root's own, because all
+    guests of an image share them and QEMU's user must not be able to write to them."""
+    above = disk
+    for path, format in layers:
+        above = SubElement(above, "backingStore", type="file")
+        SubElement(above, "format", type=_safe(format))
+        file = SubElement(above, "source", file=_safe(inside(path)))
+        SubElement(file, "seclabel", model="dac", relabel="no")
+    SubElement(above, "backingStore")
 
 
 def _text(parent: Element, tag: str, value: str, **attributes: str) -> None:

@@ -25,9 +25,21 @@ class Capacity:
 
 
 @dataclass(frozen=True, slots=True)
+class GuestDisk:
+    """One disk of a guest, by the volume's id, of which the serial is made that the guest reads. `path` is a file, a
+    block device, or the unix socket of an NBD server; `backing` are the layers below a qcow2, nearest first, with their
+    formats: nothing is ever probed."""
+
+    volume: str
+    path: str
+    format: str = "qcow2"  # raw | qcow2
+    kind: str = "file"  # file | block | nbd
+    backing: tuple[tuple[str, str], ...] = ()  # (path, format)
+
+
+@dataclass(frozen=True, slots=True)
 class GuestSpec:
-    """One guest to define. `disk` is the path of its own overlay (qcow2), `directory` its own directory; the image
-    below the overlay is `base` in that directory, in `base_format` (never probed; "": there is none)."""
+    """One guest to define. It starts from the first of its disks; `directory` is its own, for console and sockets."""
 
     instance: str
     generation: int
@@ -35,23 +47,24 @@ class GuestSpec:
     uuid: str
     vcpus: int
     memory_mib: int
-    disk: str
+    disks: tuple[GuestDisk, ...]
     directory: str
     mac: str
     tap: str
     mtu: int
-    base_format: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Guest:
     """One guest as the hypervisor has it. Only guests that carry our mark are ever listed. `shut_down`: it does not run
-    because it was shut down inside, rather than killed; never true in doubt."""
+    because it was shut down inside, rather than killed; never true in doubt. `disks` are the volumes it has while it
+    runs."""
 
     instance: str
     generation: int
     running: bool
     shut_down: bool = False
+    disks: tuple[str, ...] = ()
 
 
 GuestChanged = Callable[[str], None]
@@ -92,9 +105,29 @@ class VirtDriver(Protocol):
         """Lets go of the hypervisor; guests go on."""
 
 
-class Disks(Protocol):
-    """Makes root disks. Implementations: virt/imgtool.py (qemu-img) and virt/simulated.py."""
+class VolumeAttachment(Protocol):
+    """An option: disks that come, grow and go while a guest runs. Every method may be repeated, and concerns guests
+    that carry our mark; failures as those of VirtDriver, and CloudError(VOLUME_IN_USE) where somebody else holds the
+    image's lock. tests/contracts/test_volume_attachment.py holds the implementations."""
 
-    def overlay(self, base: str, format: str, target: str, size: int) -> Deferred[None]:
-        """A qcow2 at `target` of `size` bytes over `base`, a file name in the same directory, in `format` (never
-        probed). Complete and on disk when it fires, absent when it fails: CloudError(PROGRAM_FAILED)."""
+    def disks(self, instance: str) -> Deferred[dict[str, int]]:
+        """{volume: bytes} of a guest that runs, whoever gave it the disk. One that does not run has none."""
+
+    def attach(self, instance: str, disk: GuestDisk) -> Deferred[None]:
+        """Gives the disk to a guest that runs, and writes it into its definition."""
+
+    def detach(self, instance: str, volume: str, patience: float) -> Deferred[bool]:
+        """Takes the disk out of the definition, and asks the guest to let go of it, again and again: it may still be
+        booting. True once it has; False when it has not after `patience` seconds, and it may still do so later."""
+
+    def resize(self, instance: str, volume: str, size: int) -> Deferred[None]:
+        """To at least so many bytes, which the guest hears at once. Never shrinks."""
+
+
+class LiveCopies(Protocol):
+    """An option: what the volumes of a running guest hold at one moment."""
+
+    def copy(self, instance: str, targets: dict[str, str], progress: Callable[[int], None]) -> Deferred[None]:
+        """Whole copies, without backing files, into new qcow2 files {volume: path}, all of one moment; complete when it
+        fires, removed when it fails. `progress` hears percents. One copy of a guest at a time: what another began is
+        ended. CloudError(PROGRAM_FAILED) when the guest does not run, has no such volume, or ends meanwhile."""

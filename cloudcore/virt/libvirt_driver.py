@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,9 +19,11 @@ from twisted.logger import Logger
 
 from cloudcore.errors import CloudError, Code
 from cloudcore.virt import libvirt_screens
-from cloudcore.virt.domain_xml import MARK, Machine, domain_xml, read_mark
+from cloudcore.virt.domain_xml import Machine, domain_xml
 from cloudcore.virt.driver import Capacity, Guest, GuestChanged, GuestSpec
 from cloudcore.virt.libvirt_calls import THREADS, Calls, Daemon, Heard
+from cloudcore.virt.libvirt_disks import LibvirtDisks, locks_told, open_to_qemu, volumes_of
+from cloudcore.virt.libvirt_domains import active, find, generation, needed, repeatable, running
 
 log = Logger()
 
@@ -40,9 +41,10 @@ UNDEFINE = (
 
 
 class Host(Daemon, Protocol):
-    """Where the guests' directories are, outside and as the hypervisor sees them."""
+    """Where the directories of guests and volumes are, outside and as the hypervisor sees them."""
 
     instances: Path
+    volumes: Path
 
     def inside(self, path: str) -> str: ...
 
@@ -57,6 +59,8 @@ class Allocatable:
 
 
 class LibvirtDriver:
+    """`disks` is its VolumeAttachment and LiveCopies."""
+
     def __init__(
         self, reactor: Any, host: Host, machine: Machine, allocatable: Allocatable = Allocatable()  # noqa: B008
     ) -> None:  # fmt: skip
@@ -66,6 +70,7 @@ class LibvirtDriver:
         self._killed: set[str] = set()  # guests that were ended from outside, and have not been started since
         self._rebooting: dict[str, Deferred[None]] = {}
         self._heavy = DeferredSemaphore(THREADS - 2)  # what takes long leaves threads for what does not
+        self.disks = LibvirtDisks(reactor, self._calls, host.inside)
 
     def capacity(self) -> Deferred[Capacity]:
         return Deferred.fromCoroutine(self._calls.thread(self._capacity))
@@ -96,7 +101,7 @@ class LibvirtDriver:
         return Deferred.fromCoroutine(self._calls.thread(read_console, self._host.instances / instance))
 
     def screenshot(self, instance: str, wake: bool = False) -> Deferred[bytes]:
-        shoot = lambda connection: libvirt_screens.screenshot(_running(connection, instance), wake)  # noqa: E731
+        shoot = lambda connection: libvirt_screens.screenshot(running(connection, instance), wake)  # noqa: E731
         return Deferred.fromCoroutine(self._calls.call(shoot))
 
     def watch(self, changed: GuestChanged) -> None:
@@ -127,14 +132,15 @@ class LibvirtDriver:
         return Capacity(
             vcpus=int((os.cpu_count() or 1) * self._allocatable.vcpu_ratio),
             memory_mib=max(0, pages - self._allocatable.reserved_mib),
-            disk_gib=(shutil.disk_usage(self._host.instances).free + _taken(self._host.instances)) // 2**30,
+            disk_gib=(shutil.disk_usage(self._host.instances).free + _taken(self._host.volumes)) // 2**30,
             virt_type=self._machine.virt_type,
         )
 
     async def _define(self, spec: GuestSpec) -> None:
         if Path(spec.directory) != self._host.instances / spec.instance:
             raise CloudError(Code.BAD_VALUE, f"{spec.directory} is not the directory of {spec.instance}")
-        text = domain_xml(spec, self._machine, self._host.inside(spec.disk), self._host.inside(spec.directory))
+        await self._calls.thread(open_to_qemu, *spec.disks)
+        text = domain_xml(spec, self._machine, self._host.inside)
         await self._calls.call(lambda connection: connection.defineXML(text))
 
     async def _stop(self, instance: str, patience: float) -> None:
@@ -197,62 +203,16 @@ def _pause(reactor: Any, seconds: float) -> Deferred[None]:
 # -- what runs in the pool's threads ----------------------------------------------------------------------------------
 
 
-def _find(connection: Any, instance: str) -> Any:
-    """The domain when it is there and ours, else None."""
-    try:
-        domain = connection.lookupByName(instance)
-    except libvirt.libvirtError as problem:
-        if problem.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
-            return None
-        raise
-    return domain if _generation(domain) is not None else None
-
-
-def _generation(domain: Any) -> int | None:
-    try:
-        flags = libvirt.VIR_DOMAIN_AFFECT_CONFIG if domain.isPersistent() else libvirt.VIR_DOMAIN_AFFECT_CURRENT
-        mark = read_mark(domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, MARK, flags))
-    except libvirt.libvirtError as problem:
-        if problem.get_error_code() in (libvirt.VIR_ERR_NO_DOMAIN_METADATA, libvirt.VIR_ERR_NO_DOMAIN):
-            return None
-        raise
-    return mark[1] if mark and mark[0] == domain.name() else None
-
-
-def _needed(connection: Any, instance: str) -> Any:
-    domain = _find(connection, instance)
-    if domain is None:
-        raise CloudError(Code.PROGRAM_FAILED, f"libvirt has no guest {instance}")
-    return domain
-
-
-def _repeatable(work: Callable[[], object], done: Callable[[], bool]) -> None:
-    """What libvirt refuses because it is done already is done."""
-    try:
-        work()
-    except libvirt.libvirtError:
-        if not done():
-            raise
-
-
 def _guests(connection: Any, instances: Path) -> list[Guest]:
     found = []
     for domain in connection.listAllDomains():
-        generation = _generation(domain)
-        if generation is not None:
-            running = _active(domain)
-            found.append(Guest(domain.name(), generation, running, not running and _shut_down(domain)))
+        marked = generation(domain)
+        if marked is not None:
+            runs = active(domain)
+            disks = tuple(volumes_of(domain)) if runs else ()
+            found.append(Guest(domain.name(), marked, runs, not runs and _shut_down(domain), disks))
             trim_console(instances / domain.name())
     return found
-
-
-def _active(domain: Any) -> bool:
-    try:
-        return bool(domain.isActive())
-    except libvirt.libvirtError as problem:
-        if problem.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
-            return False
-        raise
 
 
 def _shut_down(domain: Any) -> bool:
@@ -266,55 +226,51 @@ def _shut_down(domain: Any) -> bool:
 
 
 def _start(connection: Any, instance: str) -> None:
-    domain = _needed(connection, instance)
+    domain = needed(connection, instance)
     if not domain.isActive():
-        _repeatable(domain.create, lambda: _active(domain))
+        with locks_told():
+            repeatable(domain.create, lambda: active(domain))
 
 
 def _down(connection: Any, instance: str, press: bool) -> bool:
-    domain = _find(connection, instance)
-    if domain is None or not _active(domain):
+    domain = find(connection, instance)
+    if domain is None or not active(domain):
         return True
     if press:
-        _repeatable(domain.shutdown, lambda: not _active(domain))
+        repeatable(domain.shutdown, lambda: not active(domain))
     return False
 
 
 def _power_off(connection: Any, instance: str) -> None:
-    domain = _find(connection, instance)
-    if domain is not None and _active(domain):
-        _repeatable(domain.destroy, lambda: not _active(domain))
+    domain = find(connection, instance)
+    if domain is not None and active(domain):
+        repeatable(domain.destroy, lambda: not active(domain))
 
 
 def _reset(connection: Any, instance: str) -> None:
-    _running(connection, instance).reset()
+    running(connection, instance).reset()
 
 
 def _ask_to_reboot(connection: Any, instance: str) -> None:
     """The power button; when the guest has shut down, libvirt resets it instead of ending it."""
-    _running(connection, instance).reboot(libvirt.VIR_DOMAIN_REBOOT_ACPI_POWER_BTN)
-
-
-def _running(connection: Any, instance: str) -> Any:
-    domain = _needed(connection, instance)
-    if not domain.isActive():
-        raise CloudError(Code.PROGRAM_FAILED, f"{instance} does not run")
-    return domain
+    running(connection, instance).reboot(libvirt.VIR_DOMAIN_REBOOT_ACPI_POWER_BTN)
 
 
 def _remove(connection: Any, instance: str) -> None:
     _power_off(connection, instance)
-    domain = _find(connection, instance)
+    domain = find(connection, instance)
     if domain is not None and domain.isPersistent():
-        _repeatable(lambda: domain.undefineFlags(UNDEFINE), lambda: _find(connection, instance) is None)
+        repeatable(lambda: domain.undefineFlags(UNDEFINE), lambda: find(connection, instance) is None)
 
 
-def _taken(instances: Path) -> int:
-    """Bytes of the file system that guests' disks have taken of what was promised to them."""
+def _taken(volumes: Path) -> int:
+    """Bytes of the file system that volumes have taken of what was promised to them. What several of them share is the
+    image cache's."""
     taken = 0
-    for disk in instances.glob("*/disk.qcow2"):
+    for disk in volumes.glob("*/*"):
         with suppress(FileNotFoundError):
-            taken += disk.stat().st_blocks * 512
+            found = disk.stat()
+            taken += found.st_blocks * 512 if found.st_nlink == 1 else 0
     return taken
 
 

@@ -1,9 +1,10 @@
 """The private libvirtd of one state directory: started detached, found again by whoever comes later.
 
 The system's libvirtd, if any, is not touched and not needed. Ours runs in namespaces of its own (private_libvirtd.sh):
-a mount namespace, where sockets, definitions and logs lie below the state directory and the guests' directory is short
-and traversable for QEMU's user, however deep or private the state directory; and a PID namespace whose init reaps at
-once. It stays in our network namespace, since taps join our bridge. Guests and libvirtd outlive us until `stop`.
+a mount namespace, where sockets, definitions and logs lie below the state directory and the directories of guests and
+volumes are short and traversable for QEMU's user, however deep or private the state directory; and a PID namespace
+whose init reaps at once. It stays in our network namespace, since taps join our bridge. Guests and libvirtd outlive us
+until `stop`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from cloudcore.process.running import PATH, run
 
 log = Logger()
 
-INSIDE = "/run/cloudcore/instances"
+INSIDE = "/run/cloudcore"
+SHARED = ("instances", "volumes", "remotes")  # of the state directory: QEMU sees them below INSIDE
 PROGRAMS = ("libvirtd", "qemu-system-x86_64", "unshare", "setsid", "flock", "mount")
 READY = 30.0  # seconds until the socket is there; 0.1-0.3 s as a rule, more on a loaded machine
 POLL = 0.05
@@ -66,7 +68,7 @@ class PrivateLibvirtd:
         self._home = self._state / "libvirt"
         self._lock = DeferredLock()
         self._run: int | None = None
-        self.instances = self._state / "instances"
+        self.instances, self.volumes = self._state / "instances", self._state / "volumes"
 
     def ensure(self) -> Deferred[str]:
         """The URI for libvirt.open in this process; starts libvirtd when it does not run.
@@ -76,8 +78,14 @@ class PrivateLibvirtd:
         return self._lock.run(lambda: Deferred.fromCoroutine(self._ensure()))
 
     def inside(self, path: str) -> str:
-        """How the hypervisor sees a path below `instances`."""
-        return f"{INSIDE}/{Path(path).relative_to(self.instances)}"
+        """How the hypervisor sees a path. What lies in no directory of ours, as block devices do, it sees as we do."""
+        try:
+            within = Path(path).relative_to(self._state)
+        except ValueError:
+            return path
+        if within.parts[:1] and within.parts[0] in SHARED:
+            return f"{INSIDE}/{within}"
+        raise CloudError(Code.BAD_VALUE, f"QEMU does not see {path}")
 
     def pid(self) -> int | None:
         """Of the process that holds the namespaces; None when nothing runs."""
@@ -124,8 +132,9 @@ class PrivateLibvirtd:
             raise CloudError(Code.NO_HYPERVISOR, f"not installed: {', '.join(missing)}")
         for name in TREE:
             (self._home / name).mkdir(parents=True, exist_ok=True)
-        self.instances.mkdir(exist_ok=True)
-        self.instances.chmod(0o711)  # QEMU's user passes through; the state directory above may stay 0700
+        for name in SHARED:
+            (self._state / name).mkdir(exist_ok=True)
+            (self._state / name).chmod(0o711)  # QEMU's user passes through; the state directory above may stay 0700
         for name in ("lib", "cache"):
             (self._home / name).chmod(0o755)
         (self._home / "nokvm").touch(mode=0o600)
@@ -141,6 +150,7 @@ class PrivateLibvirtd:
     async def _start(self) -> None:
         script = str(Path(__file__).with_suffix(".sh"))
         command = ["/bin/bash", script, str(self._state), "yes" if self._kvm else "no", sys.executable]
+        command.append(" ".join(SHARED))
         done = await run(self._reactor, command, timeout=10)
         number = done.stdout.decode().strip()
         born = _born(int(number)) if done.status == 0 and number.isdigit() else None

@@ -1,24 +1,28 @@
 #!/bin/bash
 # Starts the private libvirtd of one state directory, detached, and prints the pid of the process that holds it.
-#   private_libvirtd.sh STATE KVM PYTHON      KVM: yes leaves /dev/kvm visible; STATE/libvirt is configured already
-# Its mount namespace has a /run of its own, in which STATE/instances is short and traversable for QEMU's user, and
-# in which neither the system's libvirtd nor D-Bus (hence systemd-machined, which would be told wrong pids) is seen.
+#   private_libvirtd.sh STATE KVM PYTHON SHARED    KVM: yes leaves /dev/kvm visible; STATE/libvirt is configured already
+# Its mount namespace has a /run of its own, in which the directories of STATE that SHARED names (words) are short and
+# traversable for QEMU's user, and in which neither the system's libvirtd nor D-Bus (hence systemd-machined, which would
+# be told wrong pids) is seen.
 # The network namespace stays: taps join our bridge. The PID namespace has an init that reaps at once; ends with it.
 set -eu
-STATE=$1 KVM=$2 PYTHON=$3 HERE=$(cd "$(dirname "$0")" && pwd)
-if [ "${4-}" != inside ]; then
+STATE=$1 KVM=$2 PYTHON=$3 SHARED=$4 HERE=$(cd "$(dirname "$0")" && pwd)
+if [ "${5-}" != inside ]; then
   exec 9>>"$STATE/libvirt/lock"
   flock -n 9 || { echo "another libvirtd holds $STATE/libvirt" >&2; exit 75; }
   setsid unshare --mount --pid --fork --kill-child --mount-proc --propagation private \
-    /bin/bash "$0" "$STATE" "$KVM" "$PYTHON" inside </dev/null >>"$STATE/libvirt/log/host.log" 2>&1 &
+    /bin/bash "$0" "$STATE" "$KVM" "$PYTHON" "$SHARED" inside </dev/null >>"$STATE/libvirt/log/host.log" 2>&1 &
   echo $!
   exit
 fi
 umask 022
 AT=$STATE/libvirt/root    # built aside: STATE itself may lie under /run
 mount -n -t tmpfs -o mode=755,size=16m tmpfs "$AT"
-mkdir -p "$AT/cloudcore/instances" "$AT/libvirt" "$AT/lock"
-mount -n --bind "$STATE/instances" "$AT/cloudcore/instances"
+mkdir -p "$AT/libvirt" "$AT/lock"
+for name in $SHARED; do
+  mkdir -p "$AT/cloudcore/$name"
+  mount -n --bind "$STATE/$name" "$AT/cloudcore/$name"
+done
 mount -n --bind "$STATE/libvirt/run" "$AT/libvirt"
 for name in etc/libvirt var/lib/libvirt var/log/libvirt var/cache/libvirt; do
   mkdir -p "/$name"

@@ -10,7 +10,6 @@ from __future__ import annotations
 import random as randomness
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -18,6 +17,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from cloudcore.errors import CloudError, Code
 from cloudcore.virt.dotted_jpeg import dotted
 from cloudcore.virt.driver import Capacity, Guest, GuestChanged, GuestSpec
+from cloudcore.virt.simulated_disks import SimulatedAttachment
 from cloudcore.virt.simulated_world import SimulatedGuest, World
 
 CONSOLE = 64 * 1024
@@ -26,17 +26,19 @@ CAPACITY = Capacity(vcpus=4096, memory_mib=4 * 2**20, disk_gib=2**17, virt_type=
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Seconds: until `start` returns, until a guest offers its login, until it heeds the power button. `spread` is how
-    much of the second is left to chance, 0 to 1."""
+    """Seconds: until `start` returns, until a guest offers its login, until it heeds the power button, until it lets go
+    of a disk. `spread` is how much of the second is left to chance, 0 to 1."""
 
     start: float = 0.0
     boot: float = 0.5
     shutdown: float = 0.1
+    unplug: float = 0.0
     spread: float = 0.0
 
 
 class SimulatedDriver:
-    """`clock` is IReactorTime; `world` shared with a later driver makes the guests outlive this one."""
+    """`clock` is IReactorTime; `world` shared with a later driver makes the guests outlive this one. `disks` is its
+    VolumeAttachment and LiveCopies."""
 
     def __init__(
         self,
@@ -50,13 +52,15 @@ class SimulatedDriver:
         self._clock, self._random, self._pace, self._capacity, self._faults = clock, random, pace, capacity, faults
         self.world = world if world is not None else World()
         self._watchers: list[GuestChanged] = []
+        self.disks = SimulatedAttachment(clock, self.world, self._at, pace.unplug)
 
     def capacity(self) -> Deferred[Capacity]:
         return succeed(self._capacity)
 
     def guests(self) -> Deferred[list[Guest]]:
         return self._at("guests", "", lambda: [
-            Guest(guest.spec.instance, guest.spec.generation, guest.running, guest.shut_down)
+            Guest(guest.spec.instance, guest.spec.generation, guest.running, guest.shut_down,
+                  tuple(guest.live) if guest.running else ())
             for guest in self.world.guests.values()
         ])  # fmt: skip
 
@@ -156,8 +160,9 @@ class SimulatedDriver:
         if not guest.running:
             ready = self._spread(self._pace.boot)
             began = self._clock.seconds()
+            live = dict.fromkeys((disk.volume for disk in guest.spec.disks), 0)
             self.world.change(instance, running=True, shut_down=False, began=began, boots=guest.boots + 1,
-                              ready_after=ready)  # fmt: skip
+                              ready_after=ready, live=live)  # fmt: skip
             self._tell(instance)
 
     def _power_off(self, instance: str) -> None:
@@ -198,14 +203,3 @@ class SimulatedDriver:
             if not guest.running or uptime >= share * guest.ready_after
         ]
         return "".join(lines).encode()[-CONSOLE:]
-
-
-class SimulatedDisks:
-    """Root disks that take no room: a file that names what it would be."""
-
-    def overlay(self, base: str, format: str, target: str, size: int) -> Deferred[None]:
-        path = Path(target)
-        aside = path.with_name(path.name + ".new")
-        aside.write_text(f"simulated overlay of {size} bytes over {base} ({format})\n")
-        aside.rename(path)
-        return succeed(None)

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cloudcore.virt.driver import GuestSpec
+from cloudcore.virt.driver import GuestDisk, GuestSpec
 
 
 @dataclass(frozen=True, slots=True)
 class SimulatedGuest:
-    """`began` is when it was powered on (seconds of the driver's clock), `boots` how often its disk was booted."""
+    """`began` is when it was powered on (seconds of the driver's clock), `boots` how often its disk was booted. `live`
+    are the disks it has had since, {volume: bytes}, 0 where nobody has said how large."""
 
     spec: GuestSpec
     running: bool = False
@@ -25,6 +26,7 @@ class SimulatedGuest:
     boots: int = 0
     ready_after: float = 0.0  # seconds from power-on to the login prompt
     shut_down: bool = False  # `poweroff` was typed inside
+    live: dict[str, int] = field(default_factory=dict)
 
 
 class World:
@@ -75,10 +77,15 @@ class World:
     def _replay(self, line: dict[str, Any]) -> None:
         if "guest" in line:
             fields = line["guest"]
-            guest = SimulatedGuest(**{**fields, "spec": GuestSpec(**fields["spec"])})
+            guest = SimulatedGuest(**{**fields, "spec": _spec(fields["spec"])})
             self.guests[guest.spec.instance] = guest
         elif "gone" in line:
             self.guests.pop(line["gone"], None)
         else:
             instance = line.pop("changed")
             self.guests[instance] = replace(self.guests[instance], **line)
+
+
+def _spec(fields: dict[str, Any]) -> GuestSpec:
+    disks = (GuestDisk(**{**disk, "backing": tuple(map(tuple, disk["backing"]))}) for disk in fields["disks"])
+    return GuestSpec(**{**fields, "disks": tuple(disks)})

@@ -8,18 +8,31 @@ from pathlib import Path
 from twisted.internet.defer import CancelledError, fail, maybeDeferred, succeed
 from twisted.internet.task import Clock
 
+from cloudcore.blockdev.driver import BaseLayer
+from cloudcore.blockdev.simulated import SimulatedVolumes
+from cloudcore.blockdev.slimming import SimulatedSlimming
 from cloudcore.compute.agent import ComputeAgent, Seat
 from cloudcore.compute.converging import Tools
 from cloudcore.compute.failpoints import none
 from cloudcore.compute.journal import Journal
 from cloudcore.domain.ids import guest_uuid, mac_address, tap_name
 from cloudcore.errors import CloudError
-from cloudcore.rpc.compute import ImageSource, WantedGuest
+from cloudcore.rpc.compute import (
+    DiskSource,
+    ImageSource,
+    Layer,
+    MadeSnapshot,
+    SnapshotPart,
+    WantedCopies,
+    WantedDisk,
+    WantedGuest,
+)
 from cloudcore.rpc.conductor import Acknowledged
 from cloudcore.rpc.faults import NobodyListens
-from cloudcore.virt.simulated import Pace, SimulatedDisks, SimulatedDriver
+from cloudcore.virt.simulated import Pace, SimulatedDriver
 from cloudcore.virt.simulated_world import World
 
+GIB = 2**30
 IMAGE = ImageSource("ami-1", "images/tiny", "ab" * 32, 5, "raw", 2**20)
 
 
@@ -27,10 +40,40 @@ def name(number: int = 1) -> str:
     return f"i-{number:017x}"
 
 
+def volume(number: int = 1) -> str:
+    return f"vol-{number:017x}"
+
+
 def wanted(number: int = 1, generation: int = 1, power: str = "running") -> WantedGuest:
     instance = name(number)
     return WantedGuest(instance, generation, power, guest_uuid(instance), 1, 96, 1, IMAGE, mac_address(instance),
                        tap_name(instance))  # fmt: skip
+
+
+def disks(*numbers: int) -> tuple[WantedDisk, ...]:
+    """Volumes of one GiB; the first is made by the launch."""
+    source = DiskSource(Layer(IMAGE.location, IMAGE.sha256, IMAGE.size, IMAGE.format, IMAGE.virtual_size))
+    return tuple(
+        WantedDisk(volume(number), f"/dev/sd{number}", 1, number == 1, source if number == 1 else None)
+        for number in numbers
+    )
+
+
+def copies(*numbers: int, reboot: bool = False) -> WantedCopies:
+    parts = tuple(SnapshotPart(f"snap-{number:017x}", volume(number), f"contents/{number}") for number in numbers)
+    return WantedCopies(name(), f"snap-{numbers[0]:017x}", parts, reboot)
+
+
+def deadly(where):
+    """A failpoint that kills there, and the list of how often it did."""
+    met = []
+
+    def failpoint(at):
+        if at == where:
+            met.append(at)
+            raise Killed(at)
+
+    return failpoint, met
 
 
 class Killed(CancelledError):
@@ -59,17 +102,54 @@ class MemoryConductor:
 
 
 class OneImage:
-    """An image cache with one image in it; `problem` is raised instead, when set."""
+    """An image cache that has whatever is asked of it; `problem` is raised instead, when set."""
 
     def __init__(self, path: Path):
         self.path, self.problem, self.asked = path, None, 0
 
-    def ensure(self, source):
+    def layers(self, source):
         self.asked += 1
         if self.problem:
-            return fail(CloudError(self.problem, f"{source.location} is not to be had"))
+            return fail(CloudError(self.problem, f"{source.top.location} is not to be had"))
         self.path.write_bytes(b"image")
-        return succeed(str(self.path))
+        return succeed(tuple(BaseLayer(str(self.path), layer.sha256, layer.format, layer.virtual_size)
+                             for layer in (source.top, *source.below)))  # fmt: skip
+
+
+class Servers:
+    """Remote volumes: which are open, and how often each was opened."""
+
+    def __init__(self):
+        self.opened, self.log, self.problem = {}, [], None
+
+    def open(self, volume, remote):
+        if self.problem:
+            return fail(CloudError(self.problem, f"{remote.address} does not answer"))
+        self.log.append(f"open {volume}")
+        self.opened[volume] = remote
+        return succeed(f"/remotes/{volume}")
+
+    def close(self, volume):
+        if self.opened.pop(volume, None) is not None:
+            self.log.append(f"close {volume}")
+        return succeed(None)
+
+
+class Bucket:
+    """Where copies are stored. A Deferred in `held` is waited for first."""
+
+    def __init__(self):
+        self.stored, self.held, self.problem = [], None, None
+
+    def store(self, path, part):
+        if self.problem:
+            problem, self.problem = self.problem, None
+            return fail(CloudError(problem, "the object store does not answer"))
+        size = Path(path).stat().st_size
+        self.stored.append(part.snapshot)
+        made = MadeSnapshot(part.snapshot, part.location, "cd" * 32, size, "qcow2", 2**30,
+                            part.parent.top.sha256 if part.parent else "")  # fmt: skip
+        return succeed(made) if self.held is None else self.held.addCallback(lambda _: made)
 
 
 class Host:
@@ -78,6 +158,8 @@ class Host:
     def __init__(self, directory: Path):
         self.directory, self.world, self.conductor = directory, World(), MemoryConductor()
         self.images, self.heartbeats, self.boot = OneImage(directory / "image"), [], "boot-1"
+        self.remotes, self.bucket = Servers(), Bucket()
+        self.volumes = SimulatedVolumes(directory / "volumes", faults=lambda verb, volume: self.faults(verb, volume))
         self.faults = lambda verb, instance: None
         self.agent = None
 
@@ -86,9 +168,10 @@ class Host:
         self.clock.advance(1000.0)
         self.driver = SimulatedDriver(self.clock, random.Random(1), self.world, pace,
                                       faults=lambda verb, instance: self.faults(verb, instance))  # fmt: skip
-        tools = Tools(self.clock, self.driver, self.images, SimulatedDisks(), self.directory / "instances",
-                      lambda: self.boot,
-                      maybeDeferred, failpoint)  # fmt: skip
+        disks = self.driver.disks
+        tools = Tools(self.clock, self.driver, disks, disks, self.images, self.volumes, self.remotes, self.bucket,
+                      SimulatedSlimming(self.volumes), self.directory / "instances", lambda: self.boot, maybeDeferred,
+                      failpoint)  # fmt: skip
         journal = Journal(self.directory / "journal", maybeDeferred)
         self.agent = ComputeAgent(Seat("h1"), tools, journal, self.conductor, self._beat)
         self.agent.startService()
@@ -102,5 +185,9 @@ class Host:
         for _ in range(int(seconds * 4)):
             self.clock.advance(0.25)
 
+    def home(self, number: int = 1) -> Path:
+        return self.directory / "instances" / name(number)
+
     def disk(self, number: int = 1) -> Path:
-        return self.directory / "instances" / name(number) / "disk.qcow2"
+        """Of the volume that is a guest's own."""
+        return self.directory / "volumes" / f"{volume(number)}.json"

@@ -50,7 +50,8 @@ async def test_stop_start_and_absent_in_turn(host):
     assert host.conductor.facts == [(name(), generation, change) for generation, change in
                                     enumerate(("started", "stopped", "started", "gone"), start=1)]  # fmt: skip
     assert not host.world.guests
-    assert not host.disk().parent.exists()
+    assert not host.disk().exists()
+    assert not host.home().exists()
     assert (await agent.present(Nothing())).guests == ()
 
 
@@ -216,7 +217,8 @@ async def test_what_cannot_succeed_fails_at_once(host, code):
     assert host.conductor.last(name()) == (1, "failed")
     await agent.ensure(WantedGuest(name(), 2, "absent"))
     assert host.conductor.last(name()) == (2, "gone")
-    assert not host.disk().parent.exists()
+    assert not host.disk().exists()
+    assert not host.home().exists()
 
 
 async def test_what_may_succeed_is_tried_again_and_then_fails(host):
@@ -248,11 +250,12 @@ async def test_delete_wins_over_a_launch_under_way(host):
     host.advance(10)
     assert host.conductor.facts == [(name(), 2, "gone")]
     assert not host.world.guests
-    assert not host.disk().parent.exists()
+    assert not host.disk().exists()
+    assert not host.home().exists()
 
 
 def a_stranger(number, generation=3):
-    return GuestSpec(name(number), generation, 1, "ec2", 1, 96, "", "", "", "", 1450)
+    return GuestSpec(name(number), generation, 1, "ec2", 1, 96, (), "", "", "", 1450)
 
 
 async def test_a_guest_the_journal_does_not_know_is_reported_and_left_alone(host):

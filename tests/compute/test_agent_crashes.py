@@ -6,23 +6,13 @@ import pytest
 
 from cloudcore.compute.failpoints import FAILPOINTS
 from cloudcore.rpc.compute import WantedGuest
-from tests.compute.hosts import Host, Killed, name, wanted
+from tests.compute.hosts import Host, Killed, deadly, name, wanted
+from tests.compute.test_disk_crashes import OF_COPIES, OF_DISKS, OF_RESTED_COPIES
 
 OF_LAUNCH = ("compute.journaled", "compute.image", "compute.overlay", "compute.defined", "compute.started",
              "compute.fact")  # fmt: skip
 OF_STOP = ("compute.journaled", "compute.stopped", "compute.fact")
 OF_REMOVAL = ("compute.journaled", "compute.removed", "compute.cleaned", "compute.fact")
-
-
-def deadly(where):
-    met = []
-
-    def failpoint(at):
-        if at == where:
-            met.append(at)
-            raise Killed(at)
-
-    return failpoint, met
 
 
 async def crash(host, where, request):
@@ -37,8 +27,8 @@ async def crash(host, where, request):
     host.advance(1)
 
 
-def test_every_failpoint_is_met_below():
-    assert set(FAILPOINTS) == {*OF_LAUNCH, *OF_STOP, *OF_REMOVAL}
+def test_every_failpoint_is_met_here_or_in_its_neighbour():
+    assert set(FAILPOINTS) == {*OF_LAUNCH, *OF_STOP, *OF_REMOVAL, *OF_DISKS, *OF_COPIES, *OF_RESTED_COPIES}
 
 
 @pytest.mark.parametrize("where", OF_LAUNCH)
@@ -71,7 +61,8 @@ async def test_a_removal_resumes(tmp_path, where):
     await crash(host, where, WantedGuest(name(), 2, "absent"))
     assert host.conductor.last(name()) == (2, "gone")
     assert not host.world.guests
-    assert not host.disk().parent.exists()
+    assert not host.disk().exists()
+    assert not host.home().exists()
 
 
 @pytest.mark.parametrize("where", OF_LAUNCH[:-1])
@@ -83,4 +74,5 @@ async def test_a_launch_that_died_can_be_undone(tmp_path, where):
     await host.start().ensure(WantedGuest(name(), 2, "absent"))
     assert host.conductor.last(name()) == (2, "gone")
     assert not host.world.guests
-    assert not host.disk().parent.exists()
+    assert not host.disk().exists()
+    assert not host.home().exists()

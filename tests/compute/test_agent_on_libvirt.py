@@ -10,20 +10,22 @@ import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import succeed
 
+from cloudcore.blockdev.files import FileVolumes
+from cloudcore.blockdev.slimming import FileSlimming
 from cloudcore.compute.agent import ComputeAgent, Seat
 from cloudcore.compute.converging import Tools
 from cloudcore.compute.failpoints import none
 from cloudcore.compute.journal import Journal
+from cloudcore.daemon.hosting import Layered
 from cloudcore.domain.ids import guest_uuid
 from cloudcore.errors import CloudError, Code
 from cloudcore.images.cache import HostImageCache
 from cloudcore.images.fetching import copy_file
 from cloudcore.rpc.compute import ImageSource, InstanceName, WantedGuest
 from cloudcore.virt.domain_xml import Machine
-from cloudcore.virt.imgtool import ImageTool
 from cloudcore.virt.libvirt_driver import LibvirtDriver
 from cloudcore.virt.private_libvirtd import PrivateLibvirtd
-from tests.compute.hosts import MemoryConductor, name
+from tests.compute.hosts import Bucket, MemoryConductor, Servers, name
 from tests.virt.rigs import SECTOR, in_thread, may_run_guests, until
 
 DISK = SECTOR.ljust(2**20, b"\0")
@@ -40,8 +42,9 @@ class Folder:
 
 
 class Node:
-    def __init__(self, state: Path):
-        self.state, self.conductor = state, MemoryConductor()
+    def __init__(self, state: Path, power_button=0.3):
+        self.state, self.conductor, self.bucket = state, MemoryConductor(), Bucket()
+        self.power_button = power_button
         (state / "bucket").mkdir(exist_ok=True)
         (state / "bucket/disk").write_bytes(DISK)
         self.libvirtd = PrivateLibvirtd(reactor, state)
@@ -50,8 +53,11 @@ class Node:
         await self.libvirtd.ensure()
         self.driver = LibvirtDriver(reactor, self.libvirtd, Machine("qemu"))
         cache = HostImageCache(self.state / "image-cache", Folder(self.state), in_thread)
-        tools = Tools(reactor, self.driver, cache, ImageTool(reactor, in_thread), self.libvirtd.instances,
-                      self.libvirtd.identity, in_thread, none, power_button=0.3)  # fmt: skip
+        self.volumes = FileVolumes(reactor, self.libvirtd.volumes, in_thread)
+        disks = self.driver.disks
+        tools = Tools(reactor, self.driver, disks, disks, Layered(cache), self.volumes, Servers(), self.bucket,
+                      FileSlimming(reactor, in_thread), self.libvirtd.instances, self.libvirtd.identity, in_thread,
+                      none, power_button=self.power_button)  # fmt: skip
         self.agent = ComputeAgent(Seat("h1"), tools, Journal(self.state / "compute.journal", in_thread), self.conductor,
                                   lambda heartbeat: succeed(None))  # fmt: skip
         self.agent.startService()
@@ -126,6 +132,7 @@ async def test_a_host_lives_through_a_day(tmp_path):
             await node.told(number, 3, "gone")
         assert await node.driver.guests() == []
         assert list(node.libvirtd.instances.iterdir()) == []
+        assert await node.volumes.present() == {}
         with pytest.raises(CloudError) as problem:
             await node.agent.console(InstanceName(name(1)))
         assert problem.value.code is Code.INSTANCE_UNKNOWN

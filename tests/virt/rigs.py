@@ -5,6 +5,7 @@ The real one boots a sector that writes a line to its serial port and halts: a g
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 from collections.abc import Callable
@@ -16,13 +17,15 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 
+from cloudcore.blockdev.driver import BaseLayer, BlockDriver
+from cloudcore.blockdev.files import FileVolumes
+from cloudcore.blockdev.simulated import SimulatedVolumes
 from cloudcore.domain.ids import guest_uuid, mac_address
 from cloudcore.virt.domain_xml import Machine
-from cloudcore.virt.driver import Disks, GuestSpec, VirtDriver
-from cloudcore.virt.imgtool import ImageTool
+from cloudcore.virt.driver import GuestDisk, GuestSpec
 from cloudcore.virt.libvirt_driver import LibvirtDriver
 from cloudcore.virt.private_libvirtd import PrivateLibvirtd
-from cloudcore.virt.simulated import Pace, SimulatedDisks, SimulatedDriver
+from cloudcore.virt.simulated import Pace, SimulatedDriver
 from cloudcore.virt.simulated_world import World
 
 SECTOR = (
@@ -58,34 +61,46 @@ def name(number: int) -> str:
     return f"i-{number:017x}"
 
 
+def volume(number: int) -> str:
+    return f"vol-{number:017x}"
+
+
 @dataclass
 class Rig:
     """A hypervisor and what is needed to give it guests. `again` is another driver of the same hypervisor."""
 
     instances: Path
-    disks: Disks
-    again: Callable[[], VirtDriver]
+    volumes: BlockDriver
+    again: Callable[[], LibvirtDriver | SimulatedDriver]
     virt_type: str
 
     def __post_init__(self) -> None:
         self.driver = self.again()
 
-    async def spec(self, number: int, generation: int = 1) -> GuestSpec:
+    async def spec(self, number: int, generation: int = 1, image: bytes = SECTOR.ljust(2**20, b"\0")) -> GuestSpec:
         """A guest ready to be defined: its directory and disk are there."""
         home = self.instances / name(number)
         home.mkdir(exist_ok=True)
         home.chmod(0o711)
-        disk = home / "disk.qcow2"
-        if not disk.exists():
-            (home / "base").write_bytes(SECTOR.ljust(2**20, b"\0"))
-            await self.disks.overlay("base", "raw", str(disk), 2**21)
+        digest = hashlib.sha256(image).hexdigest()
+        base = self.instances / digest
+        if not base.exists():
+            base.write_bytes(image)
+            base.chmod(0o644)
+        disk = await self.disk(volume(number), (BaseLayer(str(base), digest, "raw", len(image)),))
         instance = name(number)
-        return GuestSpec(instance, generation, 1, guest_uuid(instance), 1, 80, str(disk), str(home),
-                         mac_address(instance), "", 1450, "raw")  # fmt: skip
+        return GuestSpec(instance, generation, 1, guest_uuid(instance), 1, 80, (disk,), str(home),
+                         mac_address(instance), "", 1450)  # fmt: skip
 
-    async def guest(self, number: int, generation: int = 1) -> str:
+    async def disk(self, volume: str, layers: tuple[BaseLayer, ...] = ()) -> GuestDisk:
+        await self.volumes.make(volume, 2**30, layers)
+        opened = await self.volumes.opened(volume)
+        assert opened is not None
+        return GuestDisk(volume, opened.path, opened.format, "block" if opened.block else "file", opened.backing)
+
+    async def guest(self, number: int, generation: int = 1, **image: bytes) -> str:
         """One that runs."""
-        await self.driver.define(await self.spec(number, generation))
+        await self.driver.define(await self.spec(number, generation, **image))
         await self.driver.start(name(number))
         return name(number)
 
@@ -107,12 +122,14 @@ def simulated_rig(directory: Path) -> Rig:
     world = World()
     pace = Pace(boot=0.1, shutdown=0.05)
     chance = random.Random(7)  # noqa: S311
-    return Rig(instances, SimulatedDisks(), lambda: SimulatedDriver(reactor, chance, world, pace), "simulated")
+    volumes = SimulatedVolumes(directory / "volumes")
+    return Rig(instances, volumes, lambda: SimulatedDriver(reactor, chance, world, pace), "simulated")
 
 
 def libvirt_rig(host: PrivateLibvirtd, bridge: str = "ccbr0") -> Rig:
     machine = Machine("qemu", bridge)
-    return Rig(host.instances, ImageTool(reactor, in_thread), lambda: LibvirtDriver(reactor, host, machine), "qemu")
+    volumes = FileVolumes(reactor, host.volumes, in_thread)
+    return Rig(host.instances, volumes, lambda: LibvirtDriver(reactor, host, machine), "qemu")
 
 
 def may_run_guests() -> bool:

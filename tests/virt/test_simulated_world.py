@@ -4,11 +4,12 @@ import random
 
 from twisted.internet.task import Clock
 
-from cloudcore.virt.driver import GuestSpec
+from cloudcore.virt.driver import GuestDisk, GuestSpec
 from cloudcore.virt.simulated import Pace, SimulatedDriver
 from cloudcore.virt.simulated_world import World
 
-SPEC = GuestSpec("i-00000000000000001", 1, 1, "ec2", 1, 96, "d", "h", "06:00:00:00:00:01", "t1", 1450)
+DISK = GuestDisk("vol-00000000000000001", "/v/disk.qcow2", backing=(("/v/base", "raw"),))
+SPEC = GuestSpec("i-00000000000000001", 1, 1, "ec2", 1, 96, (DISK,), "h", "06:00:00:00:00:01", "t1", 1450)
 
 
 def a_driver(clock, world):
@@ -22,6 +23,7 @@ async def test_a_killed_process_leaves_its_guests(tmp_path):
     await driver.start(SPEC.instance)
     clock.advance(2)
     again = a_driver(clock, World(tmp_path / "world"))  # nothing was closed
+    assert again.world.guests[SPEC.instance].spec == SPEC
     (guest,) = await again.guests()
     assert guest.running
     assert b" login" in await again.console(SPEC.instance)

@@ -22,11 +22,7 @@ async def test_it_is_built_once_boots_tells_its_story_and_heeds_the_power_button
     host = PrivateLibvirtd(reactor, tmp_path)
     await host.ensure()
     rig = libvirt_rig(host)
-    home = rig.instances / "i-00000000000000007"
-    home.mkdir(mode=0o711)
-    image.with_name("tiny.raw").rename(home / "base")
-    await rig.disks.overlay("base", "raw", str(home / "disk.qcow2"), 2**30)
-    instance = await rig.guest(7)
+    instance = await rig.guest(7, image=data)
 
     async def booted():
         return b" login" in await rig.driver.console(instance)
