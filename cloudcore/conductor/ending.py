@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from cloudcore.conductor import facts
+from cloudcore.conductor.detaching import detach_all
 from cloudcore.conductor.launching import RESEND, wanted_guest
 from cloudcore.conductor.leading import lead_nowhere
 from cloudcore.conductor.means import Means
+from cloudcore.conductor.reaching import at_rest
 from cloudcore.conductor.subjects import again, current, finish, spread_soon
 from cloudcore.domain.ids import interface_of
 from cloudcore.domain.instances import ALIVE, Event, State
@@ -17,10 +19,11 @@ from cloudcore.store.operations import Step
 
 async def halt(means: Means, step: Step) -> Step | None:
     """For an instance that is stopped already, the host only has to know that this is wanted now."""
-    instance, guest = await means.look(wanted_guest, step)
+    draft = await means.look(wanted_guest, step)
+    instance = draft.instance
     if instance.host is None:
         return await means.transact("halting", halted_nowhere, step)
-    host = instance.host
+    host, guest = instance.host, await at_rest(means, draft)
     await means.tell("halt", host, lambda: means.compute(host).ensure(guest))
     if instance.state is State.STOPPED:
         return await means.transact("halting", finish, step)
@@ -60,13 +63,14 @@ async def forget(means: Means, step: Step) -> Step | None:
 
 
 def forgotten(books: Books, step: Step) -> Step | None:
-    """Room, address, quota and memberships go back in the transaction that makes it terminated, hence exactly once. An
-    elastic address stays its project's.
+    """Room, address, quota, volumes and memberships go back in the transaction that makes it terminated, hence exactly
+    once. An elastic address stays its project's.
 
     Its groups are told again also to a host where only newcomers are in them: a newcomer's port may have come without
     the group, because this instance was there, and the host drops groups that it needs no more.
     """
     instance = current(books, step)
+    detach_all(books, instance, step.request_id)
     groups = books.instances.groups_of(instance.id)
     books.hosts.release(instance.id)
     books.addresses.release(instance.id)

@@ -45,6 +45,8 @@ def settle_one(books: Books, host: str, fact: GuestFact) -> None:
 
 def started(books: Books, instance: Instance, reason: str) -> None:
     books.instances.observe(instance, Event.GUEST_STARTED)
+    if instance.state in LAUNCHING:
+        books.attachments.launched(instance.id, instance.host or "")
     books.operations.settle(instance.id, instance.generation, ("boot",))
 
 

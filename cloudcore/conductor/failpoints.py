@@ -39,6 +39,36 @@ FAILPOINTS = (
     "conductor.heard.before", "conductor.heard.after",  # heartbeats
 )  # fmt: skip
 
+# Of volumes, snapshots and images. Apart, because a sweep over real processes takes seconds for each; what lies between
+# them is rows and messages alone, which tests/conductor/ proves with hosts in memory.
+VOLUME_FAILPOINTS = (
+    "conductor.lodge.before", "conductor.lodge.after",  # the claim of a volume
+    "conductor.furnish.before", "conductor.furnish.after",  # volume.ensure, present
+    "conductor.furnished.before", "conductor.furnished.after",
+    "conductor.unfurnished.before", "conductor.unfurnished.after",  # a volume that cannot be made
+    "conductor.erase.before", "conductor.erase.after",  # volume.ensure, absent
+    "conductor.erased.before", "conductor.erased.after",
+    "conductor.sized.before", "conductor.sized.after",  # the claim of a larger volume
+    "conductor.grow.before", "conductor.grow.after",  # volume.ensure or compute.disks
+    "conductor.grown.before", "conductor.grown.after",
+    "conductor.serving.before", "conductor.serving.after",
+    "conductor.export.before", "conductor.export.after",  # volume.export, to a guest or to nobody
+    "conductor.served.before", "conductor.served.after",
+    "conductor.unserved.before", "conductor.unserved.after",
+    "conductor.redisk.before", "conductor.redisk.after",  # compute.disks
+    "conductor.redisked.before", "conductor.redisked.after",
+    "conductor.withholding.before", "conductor.withholding.after",
+    "conductor.withheld.before", "conductor.withheld.after",
+    "conductor.copying.before", "conductor.copying.after",
+    "conductor.copy.before", "conductor.copy.after",  # compute.copy or volume.copy
+    "conductor.copied.before", "conductor.copied.after",
+    "conductor.disowned.before", "conductor.disowned.after",  # the row of a content goes
+    "conductor.discard.before", "conductor.discard.after",  # images.discard
+    "conductor.discarded.before", "conductor.discarded.after",
+    "conductor.adopt.before", "conductor.adopt.after",  # images.adopt
+    "conductor.adopted.before", "conductor.adopted.after",
+)  # fmt: skip
+
 Failpoint = Callable[[str], None]
 
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from cloudcore.auth.instances import Keyring
 from cloudcore.conductor import credentials, facts, wanted
+from cloudcore.conductor.choosing import NoRoom, choose
 from cloudcore.conductor.means import Means
+from cloudcore.conductor.reaching import whole
 from cloudcore.conductor.subjects import SETTLED, again, current, refuse, regroup
+from cloudcore.conductor.wanted import Draft
 from cloudcore.domain.instances import Instance
 from cloudcore.domain.placement import Demand
 from cloudcore.errors import CloudError, Code
-from cloudcore.rpc.compute import WantedGuest
 from cloudcore.rpc.network import WantedNetwork
 from cloudcore.rpc.scheduler import Needs
 from cloudcore.store.books import Books
 from cloudcore.store.operations import Step
 
-ROUNDS = 3  # questions to the scheduler whose every proposal was lost to somebody else
 RESEND = 10.0  # seconds between repetitions of what a host has not yet reported as done
 CAPACITY = "Server.InsufficientInstanceCapacity"
 NO_ADDRESS = "Server.InsufficientFreeAddressesInSubnet"
@@ -23,54 +24,60 @@ RESTING = 5.0  # seconds between tries while freed addresses rest
 
 
 async def place(means: Means, step: Step) -> Step | None:
-    instance = await means.look(current, step)
+    instance, demand = await means.look(demanded, step)
     if instance.host is not None:
         return await means.transact("place", settle_in, step)
-    tried: tuple[str, ...] = ()
-    for _ in range(ROUNDS):
-        needs = Needs(step.operation, instance.vcpus, instance.memory_mib, instance.disk_gib, instance.zone, tried)
-        selection = await means.select(needs)
-        hosts = tuple(proposal.host for proposal in selection.proposals)
-        if not hosts and selection.retry > 0:
-            await means.transact("place", again, step, selection.retry)
-            return None
-        if not hosts:
-            await means.transact("refuse", refuse, step, CAPACITY, ". ".join(selection.explanation))
-            return None
-        try:
-            placed = await means.transact("place", claim, step, hosts)
-        except CloudError as problem:
-            if problem.code is not Code.ADDRESSES_EXHAUSTED:
-                raise
-            await means.transact("refuse", without_address, step, problem.text)
-            return None
-        if placed is not None:
-            return placed
-        tried += hosts
-    text = f"{len(tried)} hosts were chosen, and others took their room first: {', '.join(tried)}"
-    await means.transact("refuse", refuse, step, CAPACITY, text)
+    needs = Needs(step.operation, demand.vcpus, demand.memory_mib, demand.disk_gib, instance.zone)
+    try:
+        return await choose(means, "place", step, needs, claim)
+    except NoRoom as problem:
+        await means.transact("refuse", refuse, step, CAPACITY, str(problem))
+    except CloudError as problem:
+        if problem.code is not Code.ADDRESSES_EXHAUSTED:
+            raise
+        await means.transact("refuse", without_address, step, problem.text)
     return None
 
 
-def settle_in(books: Books, step: Step) -> Step | None:
-    """One that was stopped stays on the host that has its disk; its type may have changed, and its claim follows."""
+def demanded(books: Books, step: Step) -> tuple[Instance, Demand]:
+    """What it takes of a host in all."""
     instance = current(books, step)
-    demand = Demand(instance.vcpus, instance.memory_mib, instance.disk_gib)
-    if books.hosts.resize(instance.id, demand):
+    own, volumes = apart(books, instance)
+    return instance, own + Demand(0, 0, sum(volumes.values()))
+
+
+def apart(books: Books, instance: Instance) -> tuple[Demand, dict[str, int]]:
+    """(what it demands itself, {volume that it makes: GiB}). One that starts from a volume has no disk of its own."""
+    held = books.attachments.held(instance.id)
+    disk = 0 if any(one.attachment.root for one in held) else instance.disk_gib
+    volumes = {one.volume.id: one.volume.size_gib for one in held if one.volume.host is None}
+    return Demand(instance.vcpus, instance.memory_mib, disk), volumes
+
+
+def settle_in(books: Books, step: Step) -> Step | None:
+    """One that was stopped stays on the host that has its disk; its type may have changed, and its claim follows. That
+    of its volumes stays as it is."""
+    instance = current(books, step)
+    held = books.hosts.held(instance.id)
+    disk = instance.disk_gib if held is not None and held.disk_gib else 0
+    if books.hosts.resize(instance.id, Demand(instance.vcpus, instance.memory_mib, disk)):
         return books.operations.finish(step)
     refuse(books, step, CAPACITY, f"host {instance.host}, which has its disk, has no room for {instance.instance_type}")
     return None
 
 
 def claim(books: Books, step: Step, hosts: tuple[str, ...]) -> Step | None:
-    """Room on the first of these hosts that still has it, an address, the membership of its groups, the next step: in
-    one transaction. None when every one of the hosts is full by now."""
+    """Room on the first of these hosts that still has it, also for its volumes, an address, the membership of its
+    groups, the next step: in one transaction. None when every one of the hosts is full by now."""
     instance = current(books, step)
-    demand = Demand(instance.vcpus, instance.memory_mib, instance.disk_gib)
-    host = next((name for name in hosts if books.hosts.claim(instance.id, name, demand)), None)
-    if host is None:
+    demand, volumes = apart(books, instance)
+    name = next((name for name in hosts if books.hosts.claim(instance.id, name, demand, volumes)), None)
+    if name is None:
         return None
-    placed = books.instances.place(instance, host, books.addresses.claim(instance.id))
+    if volumes:
+        host = books.hosts.find(name)
+        books.attachments.lodged(instance.id, name, host.zone if host else instance.zone or "")
+    placed = books.instances.place(instance, name, books.addresses.claim(instance.id))
     regroup(books, placed, books.instances.groups_of(placed.id), step.request_id)
     return books.operations.finish(step)
 
@@ -113,15 +120,14 @@ def wanted_network(books: Books, step: Step, region: str,
 
 async def boot(means: Means, step: Step) -> Step | None:
     """Told once, and again every ten seconds; the fact that it runs ends the step, in whatever order they come."""
-    instance, guest = await means.look(wanted_guest, step)
-    host = instance.host or ""
+    draft = await means.look(wanted_guest, step)
+    host, guest = draft.instance.host or "", await whole(means, draft)
     await means.tell("boot", host, lambda: means.compute(host).ensure(guest))
     if step.attempt > 1:
-        await facts.ask(means, instance)
+        await facts.ask(means, draft.instance)
     await means.transact("booting", again, step, RESEND)
     return None
 
 
-def wanted_guest(books: Books, step: Step) -> tuple[Instance, WantedGuest]:
-    instance = current(books, step)
-    return instance, wanted.guest_of(books, instance)
+def wanted_guest(books: Books, step: Step) -> Draft:
+    return wanted.draft_of(books, current(books, step))

@@ -9,11 +9,13 @@ from typing import Any, TypeVar
 from cloudcore.auth.instances import Keyring
 from cloudcore.conductor.failpoints import Failpoint, none
 from cloudcore.conductor.silence import Silence
-from cloudcore.rpc.compute import COMPUTE, Compute
+from cloudcore.rpc.compute import COMPUTE, Compute, RemoteDisk
 from cloudcore.rpc.contract import Bus, client
 from cloudcore.rpc.faults import TimedOut
+from cloudcore.rpc.images import IMAGES, Images
 from cloudcore.rpc.network import NETWORK, Network
 from cloudcore.rpc.scheduler import SCHEDULER, Needs, Scheduler, Selection
+from cloudcore.rpc.volume import VOLUME, Volumes
 from cloudcore.store.database import Store
 
 T = TypeVar("T")
@@ -22,7 +24,8 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class Means:
     """`owner` names this conductor in leases: the same again after a restart, another for each copy. `region` is what
-    guests read in their metadata. Without a `keyring` no instance gets keys for its role."""
+    guests read in their metadata. Without a `keyring` no instance gets keys for its role. `remotes` is how volumes were
+    last reached from other hosts: {volume: (instance, revision, where)}."""
 
     store: Store
     bus: Bus
@@ -32,6 +35,7 @@ class Means:
     failpoint: Failpoint = none
     keyring: Keyring | None = None
     clients: dict[str, Any] = field(default_factory=dict)
+    remotes: dict[str, tuple[str, int, RemoteDisk]] = field(default_factory=dict, repr=False)
 
     async def transact(self, name: str, work: Callable[..., T], *args: Any) -> T:
         return await self.guarded(name, lambda: self.store.transact(work, *args))
@@ -47,7 +51,8 @@ class Means:
         return result
 
     async def tell(self, name: str, host: str, message: Callable[[], Awaitable[T]]) -> T:
-        """A message to an agent of this host, between its two failpoints. Raises BusFault, CloudError."""
+        """A message to an agent of this host, between its two failpoints. Raises BusFault, CloudError. Services that
+        may be away while the host's agents answer are silent under a name of their own."""
         return await self.guarded(name, lambda: self.answered(host, message))
 
     async def answered(self, host: str, message: Callable[[], Awaitable[T]]) -> T:
@@ -65,6 +70,12 @@ class Means:
 
     def network(self, host: str) -> Network:
         return self._client(f"network.{host}", NETWORK)
+
+    def volumes(self, host: str) -> Volumes:
+        return self._client(f"{VOLUME.name}.{host}", VOLUME)
+
+    def images(self) -> Images:
+        return self._client(IMAGES.name, IMAGES)
 
     async def select(self, needs: Needs) -> Selection:
         scheduler: Scheduler = self._client(SCHEDULER.name, SCHEDULER)

@@ -14,8 +14,10 @@ from cloudcore.auth.instances import Keyring
 from cloudcore.conductor import wanted
 from cloudcore.conductor.leading import held_by
 from cloudcore.conductor.means import Means
+from cloudcore.conductor.reaching import at_rest, whole
+from cloudcore.conductor.wanted import Draft
 from cloudcore.domain.instances import AWAITS, Instance
-from cloudcore.rpc.compute import GuestSummary, Nothing, WantedGuest
+from cloudcore.rpc.compute import GuestSummary, Nothing
 from cloudcore.rpc.network import Everything, Port, PortSummary, WantedNetwork
 from cloudcore.store.books import Books
 
@@ -39,7 +41,8 @@ async def reconcile(means: Means, host: str) -> None:
     elastics = await means.look(held_by, host)
     for at in range(0, len(elastics), ELASTICS_AT_ONCE):
         await means.network(host).ensure(WantedNetwork(elastics=elastics[at : at + ELASTICS_AT_ONCE]))
-    for guest in await means.look(guests_of, behind(instances, guests)):
+    for draft in await means.look(guests_of, behind(instances, guests)):
+        guest = await (whole if draft.guest.power == "running" else at_rest)(means, draft)
         await means.compute(host).ensure(guest)
     await means.store.transact(hurry, host)
 
@@ -65,8 +68,8 @@ def network_of(books: Books, instances: list[Instance], region: str, keyring: Ke
     return WantedNetwork(tuple(ports), books.memberships.needed(wanted.group_ids(ports)))
 
 
-def guests_of(books: Books, instances: list[Instance]) -> list[WantedGuest]:
-    return [wanted.guest_of(books, instance) for instance in instances]
+def guests_of(books: Books, instances: list[Instance]) -> list[Draft]:
+    return [wanted.draft_of(books, instance) for instance in instances]
 
 
 def hurry(books: Books, host: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cloudcore.domain.instances import ALIVE, AWAITS, Event, Instance, State
+from cloudcore.domain.volumes import Volume
 from cloudcore.store.books import Books
 from cloudcore.store.operations import Step
 
@@ -28,6 +29,22 @@ def current(books: Books, step: Step) -> Instance:
     if books.now() > step.deadline:
         raise GaveUp(step.subject)
     return instance
+
+
+def current_volume(books: Books, step: Step) -> Volume:
+    """Raises Outdated, GaveUp."""
+    volume = books.volumes.find(step.subject)
+    if volume is None or volume.generation != step.generation:
+        raise Outdated(step.subject)
+    if books.now() > step.deadline:
+        raise GaveUp(step.subject)
+    return volume
+
+
+def discard_unused(books: Books, content: str | None, project: str, request_id: str) -> None:
+    """Something has just ceased to name this content."""
+    if content is not None and books.contents.unused(content):
+        books.operations.begin("discard", content, 1, project, request_id)
 
 
 def finish(books: Books, step: Step) -> Step | None:

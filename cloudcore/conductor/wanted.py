@@ -13,9 +13,11 @@ from cloudcore.domain.images import Image
 from cloudcore.domain.instance_profiles import InstanceRole
 from cloudcore.domain.instances import Instance, State
 from cloudcore.domain.metadata_tree import Association, MetadataFacts, Options, document
-from cloudcore.rpc.compute import ImageSource, WantedGuest
+from cloudcore.domain.volumes import AttachmentState, Content, Volume, VolumeState
+from cloudcore.rpc.compute import DiskSource, ImageSource, Layer, WantedDisk, WantedGuest
 from cloudcore.rpc.network import Port
 from cloudcore.store.books import Books
+from cloudcore.store.volumes import Held
 
 POWER = {
     State.PENDING: "running",
@@ -42,13 +44,25 @@ class Surroundings:
     role: InstanceRole | None = None
 
 
-def guest(instance: Instance, image: Image | None) -> WantedGuest:
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a host is told of a guest, complete but for how volumes that lie `elsewhere` are reached. `served` are those
+    that lie here and were served to a guest of another host before: that must have ended."""
+
+    instance: Instance
+    guest: WantedGuest
+    elsewhere: tuple[Volume, ...] = ()
+    served: tuple[Volume, ...] = ()
+
+
+def guest(instance: Instance, image: Image | None, disks: tuple[WantedDisk, ...] = ()) -> WantedGuest:
     power = POWER[instance.state]
     if power == "absent":
         return WantedGuest(instance.id, instance.generation, power)
     return WantedGuest(
         instance.id, instance.generation, power, guest_uuid(instance.id), instance.vcpus, instance.memory_mib,
         instance.disk_gib, source(image), instance.mac, tap_name(instance.id),
+        disks=disks, disk_revision=instance.disk_revision,
     )  # fmt: skip
 
 
@@ -56,6 +70,17 @@ def source(image: Image | None) -> ImageSource | None:
     if image is None:
         return None
     return ImageSource(image.id, image.source, image.sha256, image.size, image.format, image.virtual_size)
+
+
+def disk(held: Held, below: Iterable[Content]) -> WantedDisk:
+    volume, top = held.volume, held.content
+    made = DiskSource(layer(top), tuple(map(layer, below))) if top is not None else None
+    make = volume.state is VolumeState.CREATING  # by the launch that it belongs to
+    return WantedDisk(volume.id, held.attachment.device, volume.size_gib, make, made if make else None)
+
+
+def layer(content: Content) -> Layer:
+    return Layer(content.source, content.id, content.size, content.format, content.virtual_size)
 
 
 def port(instance: Instance, around: Surroundings) -> Port:
@@ -81,8 +106,26 @@ def port(instance: Instance, around: Surroundings) -> Port:
 # -- reading what it takes --------------------------------------------------------------------------------------------
 
 
-def guest_of(books: Books, instance: Instance) -> WantedGuest:
-    return guest(instance, books.images.find(instance.image))
+def draft_of(books: Books, instance: Instance) -> Draft:
+    """One that has no volumes has a root disk of its own, made of its image."""
+    held = [one for one in books.attachments.held(instance.id) if one.attachment.state is not AttachmentState.DETACHING]
+    disks = tuple(disk(one, lies_over(books, one)) for one in held)
+    image = None if any(one.attachment.root for one in held) else books.images.find(instance.image)
+    elsewhere = tuple(one.volume for one in held if one.volume.host not in (None, instance.host))
+    served = tuple(one.volume for one in held if one.served and one.volume.host == instance.host)
+    return Draft(instance, guest(instance, image, disks), elsewhere, served)
+
+
+def lies_over(books: Books, held: Held) -> list[Content]:
+    """Below what a new volume begins with."""
+    if held.content is None or held.volume.state is not VolumeState.CREATING:
+        return []
+    return books.contents.chain(held.content.below)
+
+
+def source_of(books: Books, content: str | None) -> DiskSource | None:
+    chain = [layer(one) for one in books.contents.chain(content)]
+    return DiskSource(chain[0], tuple(chain[1:])) if chain else None
 
 
 def port_of(books: Books, instance: Instance, region: str, keyring: Keyring | None) -> Port:

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from cloudcore.conductor.credentials import LOOKED, renewed
 from cloudcore.conductor.means import Means
-from cloudcore.conductor.steps import STEP_FUNCTIONS
+from cloudcore.conductor.steps import GAVE_UP, STEP_FUNCTIONS
 from cloudcore.conductor.subjects import GaveUp, Outdated, again, refuse
 from cloudcore.domain.operations import GIVES_UP, LEASE, retry_delay
 from cloudcore.errors import CloudError
@@ -170,7 +170,7 @@ def after_problem(step: Step, problem: Exception):  # type: ignore[no-untyped-de
     if isinstance(problem, Outdated):
         return supersede
     if isinstance(problem, GaveUp):
-        return give_up
+        return GAVE_UP.get(step.operation_kind, give_up)
     if isinstance(problem, (BusFault, CloudError)):
         log.info("{kind} of {subject}, attempt {attempt}: {problem}", kind=step.kind, subject=step.subject,
                  attempt=step.attempt, problem=f"{type(problem).__name__}: {problem}")  # fmt: skip

@@ -27,8 +27,8 @@ class Snapshots:
         self._connection, self._now = connection, now
 
     def insert(self, made: Iterable[Snapshot]) -> None:
-        rows = [asdict(one) | {"state": one.state.value} for one in made]
-        self._connection.execute(sa.insert(snapshots), rows)
+        if rows := [asdict(one) | {"state": one.state.value} for one in made]:
+            self._connection.execute(sa.insert(snapshots), rows)
 
     def find(self, snapshot: str) -> Snapshot | None:
         """Whoever owns it: for the conductor."""
@@ -130,6 +130,9 @@ class Contents:
             found.append(Content(**row._mapping))
             content = found[-1].below
         return found
+
+    def known(self, content: str) -> bool:
+        return self._connection.execute(ONE, {"the_id": content}).one_or_none() is not None
 
     def stored_at(self, source: str) -> bool:
         """Whether this object is the bytes of any."""

@@ -48,9 +48,11 @@ LODGED = (
 )  # fmt: skip
 TOP = [contents.c[field.name].label(f"top_{field.name}") for field in fields(Content)]
 HAS = (
-    sa.select(*(column.label(f"held_{column.name}") for column in HELD), *COLUMNS, *TOP)
+    sa.select(*(column.label(f"held_{column.name}") for column in HELD), *COLUMNS, *TOP,
+              volume_exports.c.instance.label("served"))
     .join_from(attachments, volumes, volumes.c.id == attachments.c.volume)
-    .outerjoin(contents, contents.c.id == volumes.c.content).where(attachments.c.instance == MINE)
+    .outerjoin(contents, contents.c.id == volumes.c.content)
+    .outerjoin(volume_exports, volume_exports.c.volume == volumes.c.id).where(attachments.c.instance == MINE)
     .order_by(attachments.c.root.desc(), attachments.c.since, attachments.c.device)
 )  # fmt: skip
 INSERT_VOLUMES, INSERT_ATTACHMENTS = sa.insert(volumes), sa.insert(attachments)
@@ -64,11 +66,13 @@ class ShownVolume:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A volume of an instance, with what it was made from."""
+    """A volume of an instance, with what it was made from. `served` is the guest of another host that its own host
+    serves it to; empty: none."""
 
     attachment: Attachment
     volume: Volume
     content: Content | None
+    served: str = ""
 
 
 class Volumes:
@@ -196,7 +200,8 @@ class Attachments:
 
     def held(self, instance: str) -> list[Held]:
         """With the rows of the volumes, the root's first."""
-        return [held_of(row) for row in self._connection.execute(HAS, {"the_instance": instance})]
+        found: sa.Result[Any] = self._connection.execute(HAS, {"the_instance": instance})
+        return [held_of(row) for row in found]
 
     def move(self, attachment: Attachment, state: AttachmentState, forced: bool = False) -> Attachment:
         """Raises LostRace."""
@@ -258,10 +263,12 @@ def held_of(row: sa.Row[Any]) -> Held:
     values = dict(row._mapping)
     attached = {field.name: values.pop(f"held_{field.name}") for field in fields(Attachment)}
     top = {field.name: values.pop(f"top_{field.name}") for field in fields(Content)}
+    served = values.pop("served") or ""
     return Held(
         Attachment(**attached | {"state": AttachmentState(attached["state"])}),
         Volume(**values | {"state": VolumeState(values["state"])}),
         Content(**top) if top["id"] is not None else None,
+        served,
     )
 
 
