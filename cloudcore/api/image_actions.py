@@ -1,42 +1,32 @@
-"""DescribeImages, RegisterImage, DeregisterImage. An image is an object of the object store that was looked at once, by
-the image worker, before anything starts from it."""
+"""RegisterImage and DeregisterImage. An image is made of snapshots, or of an object of the object store, which is
+looked at once, by the image worker, and taken into the cloud's own bucket before anything starts from it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cloudcore.api import tagging
+from cloudcore.api import block_devices, image_names, snapshot_actions, storage_quotas, tagging
 from cloudcore.api.calls import Call, Outcome
-from cloudcore.api.describing import TAG_FILTERS, Asked, Filter, Kind, Row, describe
+from cloudcore.api.image_attributes import checked
 from cloudcore.api.instance_views import ROOT_DEVICE
 from cloudcore.api.registry import Action, Fate, Ignored, accepted
-from cloudcore.api.wire_answers import timestamp
-from cloudcore.domain.ids import new_id, well_formed
+from cloudcore.domain import images
+from cloudcore.domain.ids import new_id
 from cloudcore.domain.images import Image
+from cloudcore.domain.volumes import BUCKET, FROM_NO_VOLUME, Content, Snapshot, SnapshotState
 from cloudcore.errors import CloudError, Code
 from cloudcore.rpc.faults import BusFault
 from cloudcore.rpc.images import ImageLocation, InspectedImage
 from cloudcore.store.books import Books
-from cloudcore.store.images import name_duplicate
 from cloudcore.store.pages import Wanted
 
-NAME = re.compile(r"[A-Za-z0-9()\[\] ./\-'@_]{3,128}", re.ASCII)
 ROOT_NAME = re.compile(r"[A-Za-z0-9/_.-]{1,128}")
 ARCHITECTURES = ("i386", "x86_64", "arm64")
 LOCATION = 1024  # characters
-
-
-@dataclass(frozen=True, slots=True)
-class DescribeImages:
-    ImageIds: tuple[str, ...] = ()
-    Owners: tuple[str, ...] = ()
-    ExecutableUsers: tuple[str, ...] = ()
-    Filters: tuple[Filter, ...] = ()
-    MaxResults: int | None = None
-    NextToken: str | None = None
+KINDS = ("image", "snapshot")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,172 +36,143 @@ class RegisterImage:
     Description: str | None = None
     Architecture: str = "x86_64"
     RootDeviceName: str = ROOT_DEVICE
+    BlockDeviceMappings: tuple[block_devices.BlockDevice, ...] = ()
     TagSpecifications: tuple[tagging.TagSpecification, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class DeregisterImage:
     ImageId: str
+    DeleteAssociatedSnapshots: bool = False
 
 
-def view(call: Call, image: Image, tags: list[dict[str, str]]) -> dict[str, Any]:
-    return {
-        "ImageId": image.id,
-        "ImageLocation": image.location,
-        "State": "available",
-        "OwnerId": image.project,
-        "CreationDate": timestamp(image.created),
-        "Public": image.public,
-        "ProductCodes": [],
-        "Architecture": image.architecture,
-        "ImageType": "machine",
-        "Name": image.name,
-        "Description": image.description or None,
-        "RootDeviceType": "ebs",
-        "RootDeviceName": image.root_device,
-        "BlockDeviceMappings": [],
-        "VirtualizationType": "hvm",
-        "Hypervisor": "xen",
-        "EnaSupport": True,
-        "PlatformDetails": "Linux/UNIX",
-        "UsageOperation": "RunInstances",
-        "Tags": tags or None,
-    }
-
-
-def _fetch(books: Books, call: Call, wanted: Wanted) -> Sequence[Row[Image]]:
-    return [Row(image.created, image.id, image) for image in books.images.page(call.project, wanted)]
-
-
-IMAGE: Kind[Image] = Kind(
-    fetch=_fetch,
-    view=view,
-    noun="image id",
-    tags="image",
-    unknown=Code.IMAGE_UNKNOWN,
-    malformed=Code.IMAGE_MALFORMED,
-    page=(1, 1000),
-    columns={"image-id": "id", "name": "name"},
-    aliases={"virtualizationType": "virtualization-type"},
-    filters={
-        **TAG_FILTERS,
-        "architecture": "Architecture",
-        "block-device-mapping.device-name": "BlockDeviceMappings.DeviceName",
-        "block-device-mapping.snapshot-id": "BlockDeviceMappings.Ebs.SnapshotId",
-        "block-device-mapping.volume-type": "BlockDeviceMappings.Ebs.VolumeType",
-        "creation-date": "CreationDate",
-        "description": "Description",
-        "ena-support": "EnaSupport",
-        "hypervisor": "Hypervisor",
-        "image-id": "ImageId",
-        "image-type": "ImageType",
-        "is-public": "Public",
-        "manifest-location": "ImageLocation",
-        "name": "Name",
-        "owner-alias": "ImageOwnerAlias",
-        "owner-id": "OwnerId",
-        "platform": "Platform",
-        "root-device-name": "RootDeviceName",
-        "root-device-type": "RootDeviceType",
-        "state": "State",
-        "virtualization-type": "VirtualizationType",
-    },
-)
-
-
-async def describe_images(call: Call, asked: DescribeImages) -> Mapping[str, Any] | None:
-    """Owners `self` or account ids; ExecutableUsers `self` (one's own), `all` (public) or the caller's account id."""
-    filters = list(asked.Filters)
-    if asked.Owners:
-        owners = tuple(call.project if owner == "self" else _literal(owner) for owner in asked.Owners)
-        filters.append(Filter("owner-id", owners))
-    if asked.ExecutableUsers and not set(asked.ExecutableUsers) >= {"self", "all"}:
-        kinds = {"self": "false", call.project: "false", "all": "true"}
-        filters.append(Filter("is-public", tuple(kinds.get(user, "none") for user in asked.ExecutableUsers)))
-    wanted = Asked(asked.ImageIds, tuple(filters), asked.MaxResults, asked.NextToken)
-    found = await call.look(describe, call, IMAGE, wanted)
-    return {"Images": found.items, "NextToken": found.token}
-
-
-def _literal(text: str) -> str:
-    """No wildcard: who asks for the owner `*` asks for nobody."""
-    return re.sub(r"([*?\\])", r"\\\1", text)
+Tags = Mapping[str, Mapping[str, str]]
 
 
 async def register_image(call: Call, asked: RegisterImage) -> Mapping[str, Any] | None:
-    """The worker reads the whole object before the answer: what is registered can be started. A rehearsal ends before
-    that, since the parts of a bundle are written together as one object."""
-    location = asked.ImageLocation
-    if location is None:
-        raise CloudError(Code.MISSING_PARAMETER, "The request must contain the parameter ImageLocation")
-    if len(location) > LOCATION:
-        raise CloudError(Code.BAD_VALUE, f"ImageLocation has at most {LOCATION} characters")
-    if not NAME.fullmatch(asked.Name):
-        text = f"AMI names have 3 to 128 letters, digits and ( ) [ ] space . / - ' @ _: '{asked.Name[:128]}' is none"
-        raise CloudError(Code.BAD_VALUE, text)
+    """Of an object, the worker reads the whole before the answer: what is registered can be started. A rehearsal ends
+    before that, since the parts of a bundle are written together as one object."""
+    image_names.check_name(asked.Name)
+    image_names.check_description(asked.Description)
     if asked.Architecture not in ARCHITECTURES:
         raise CloudError(Code.BAD_VALUE, f"Invalid value '{asked.Architecture}' for Architecture")
-    if len(asked.Description or "") > 255:
-        raise CloudError(Code.BAD_VALUE, "Description has at most 255 characters")
     if not ROOT_NAME.fullmatch(asked.RootDeviceName):
         raise CloudError(Code.BAD_VALUE, f"Invalid value '{asked.RootDeviceName[:64]}' for RootDeviceName")
-    tags = tagging.of_specifications(asked.TagSpecifications, "image")
+    tags = tagging.by_kind(asked.TagSpecifications, KINDS)
+    if asked.ImageLocation is None:
+        return await call.change(_of_snapshots, asked, tags)
+    if len(asked.ImageLocation) > LOCATION:
+        raise CloudError(Code.BAD_VALUE, f"ImageLocation has at most {LOCATION} characters")
+    if any(one.DeviceName == asked.RootDeviceName for one in asked.BlockDeviceMappings):
+        text = "The root device comes from ImageLocation; BlockDeviceMapping may name further devices"
+        raise CloudError(Code.BAD_COMBINATION, text)
+    return await _of_object(call, asked, asked.ImageLocation, tags)
+
+
+# -- of an object ------------------------------------------------------------------------------------------------------
+
+
+async def _of_object(call: Call, asked: RegisterImage, location: str, tags: Tags) -> Mapping[str, Any] | None:
     if call.dry_run:
-        await call.look(_check_name, call.project, asked.Name)
+        await call.look(image_names.check_free, call.project, asked.Name)
     key, known = f"{call.project} {call.parameter_hash()}", call.cloud.registrations
     earlier = known.finished(key, call.cloud.clock.seconds())
     if earlier is not None and await call.look(_registered, call.project, earlier["ImageId"]):
         return earlier
-    return await known.share(key, call.cloud.clock, lambda: _inspect(call, asked, location, tags))
+    return await known.share(key, call.cloud.clock, lambda: _adopt(call, asked, location, tags))
 
 
 def _registered(books: Books, project: str, image: str) -> bool:
     return bool(books.images.page(project, Wanted(ids=[image], limit=1)))
 
 
-async def _inspect(call: Call, asked: RegisterImage, location: str,
-                   tags: Mapping[str, str]) -> Mapping[str, Any] | None:  # fmt: skip
-    await call.look(_check_name, call.project, asked.Name)
+async def _adopt(call: Call, asked: RegisterImage, location: str, tags: Tags) -> Mapping[str, Any] | None:
+    await call.look(image_names.check_free, call.project, asked.Name)
+    snapshot = new_id("snapshot", call.cloud.random)
     try:
-        inspected = await call.cloud.images.inspect(ImageLocation(location, call.project))
+        inspected = await call.cloud.images.adopt(ImageLocation(location, call.project, target=f"{BUCKET}/{snapshot}"))
     except BusFault as fault:
         raise CloudError(Code.UNAVAILABLE, "the image worker does not answer") from fault
-    return await call.change(_register, asked, inspected, tags)
+    return await call.change(_register, asked, inspected, snapshot, tags)
 
 
-def _check_name(books: Books, project: str, name: str) -> None:
-    """Before anything is read or written for an image that could not be registered. Raises IMAGE_NAME_DUPLICATE."""
-    found = books.images.page(project, Wanted(equal={"name": [name]}))
-    if any(image.project == project for image in found):
-        raise name_duplicate(name)
+def _register(books: Books, call: Call, asked: RegisterImage, inspected: InspectedImage, snapshot: str,
+              tags: Tags) -> Outcome:  # fmt: skip
+    content = Content(inspected.sha256, inspected.location, inspected.size, inspected.format, inspected.virtual_size)
+    books.contents.put(content)
+    id = new_id("image", call.cloud.random)
+    size = max(1, -(-content.virtual_size // 2**30))
+    storage_quotas.take_snapshots(books, call, 1)
+    books.snapshots.insert([Snapshot(
+        id=snapshot, project=call.project, volume=FROM_NO_VOLUME, size_gib=size, state=SnapshotState.COMPLETED,
+        created=books.now(), batch=snapshot, description=f"Created by RegisterImage for {id}", progress=100,
+        content=content.id)])  # fmt: skip
+    books.tags.begin(call.project, {snapshot: "snapshot"}, tags["snapshot"])
+    root = images.Mapping(asked.RootDeviceName, snapshot, size)
+    further = block_devices.settled(books, call, block_devices.overridden((), asked.BlockDeviceMappings))
+    return _insert(books, call, id, asked, (root, *(one.mapping for one in further)), content, tags)
 
 
-def _register(books: Books, call: Call, asked: RegisterImage, inspected: InspectedImage,
-              tags: Mapping[str, str]) -> Outcome:  # fmt: skip
-    image = Image(
-        id=new_id("image", call.cloud.random), project=call.project, name=asked.Name,
-        description=asked.Description or "", location=asked.ImageLocation or "", source=inspected.location,
-        sha256=inspected.sha256, size=inspected.size, format=inspected.format, virtual_size=inspected.virtual_size,
-        architecture=asked.Architecture, root_device=asked.RootDeviceName, public=False, state="available",
-        created=books.now())  # fmt: skip
-    books.images.insert(image)
-    books.tags.begin(call.project, {image.id: "image"}, tags)
-    return Outcome({"ImageId": image.id}, (image.id,))
+# -- of snapshots ------------------------------------------------------------------------------------------------------
+
+
+def _of_snapshots(books: Books, call: Call, asked: RegisterImage, tags: Tags) -> Outcome:
+    image_names.check_free(books, call.project, asked.Name)
+    disks = block_devices.settled(books, call, block_devices.overridden((), asked.BlockDeviceMappings))
+    root = next((one for one in disks if one.mapping.device == asked.RootDeviceName), None)
+    if root is None or root.content is None:
+        text = "The request must contain either ImageLocation or a snapshot for the root device in BlockDeviceMapping"
+        raise CloudError(Code.MISSING_PARAMETER, text)
+    mappings = (root.mapping, *(one.mapping for one in disks if one is not root))
+    content = books.contents.chain(root.content)[0]
+    return _insert(books, call, new_id("image", call.cloud.random), asked, mappings, content, tags)
+
+
+def _insert(books: Books, call: Call, id: str, asked: RegisterImage, mappings: tuple[images.Mapping, ...],
+            content: Content, tags: Tags) -> Outcome:  # fmt: skip
+    books.images.insert(Image(
+        id=id, project=call.project, name=asked.Name, description=asked.Description or "",
+        location=asked.ImageLocation or f"{call.project}/{asked.Name}", source=content.source, sha256=content.id,
+        size=content.size, format=content.format, virtual_size=content.virtual_size, architecture=asked.Architecture,
+        root_device=asked.RootDeviceName, public=False, state="available", created=books.now(), content=content.id,
+        mappings=mappings))  # fmt: skip
+    books.tags.begin(call.project, {id: "image"}, tags["image"])
+    return Outcome({"ImageId": id}, (id,))
+
+
+# -- no more -----------------------------------------------------------------------------------------------------------
 
 
 async def deregister_image(call: Call, asked: DeregisterImage) -> Mapping[str, Any] | None:
-    if not well_formed("image", asked.ImageId):
-        raise CloudError(Code.IMAGE_MALFORMED, f"Invalid id: \"{asked.ImageId}\" (expecting \"ami-...\")")
-    return await call.change(_deregister, asked.ImageId)
+    return await call.change(_deregister, checked(asked.ImageId), asked.DeleteAssociatedSnapshots)
 
 
-def _deregister(books: Books, call: Call, image: str) -> Outcome:
-    books.images.deregister(call.project, image)
-    books.tags.drop(image)
-    return Outcome(None, (image,))
+def _deregister(books: Books, call: Call, id: str, with_snapshots: bool) -> Outcome:
+    """Instances that run go on: the bytes of their disks are their own. The name is free again."""
+    image = books.images.deregister(call.project, id)
+    books.tags.drop(id)
+    results: list[dict[str, str]] = []
+    operations: list[str] = []
+    for snapshot in [one.snapshot for one in image.mappings if one.snapshot] if with_snapshots else ():
+        said, begun = _with_snapshot(books, call, snapshot)
+        results.append({"SnapshotId": snapshot, "ReturnCode": said})
+        operations += begun
+    answer = {"Return": True, "DeleteSnapshotResults": results if with_snapshots else None}
+    return Outcome(answer, (id,), tuple(operations))
+
+
+def _with_snapshot(books: Books, call: Call, snapshot: str) -> tuple[str, tuple[str, ...]]:
+    """(EC2's return code, operations that are due)"""
+    found = books.snapshots.find(snapshot)
+    if found is None or found.project != call.project:
+        return "missing-permissions" if found else "success", ()
+    if books.snapshots.images_of(call.project, snapshot):
+        return "skipped", ()
+    return "success", snapshot_actions.removed(books, call, found)
 
 
 REGISTER: Mapping[str, Fate] = {
+    **block_devices.FATES,
     "EnaSupport": Ignored("guests have virtio devices either way"),
     "SriovNetSupport": accepted("simple"),
     "VirtualizationType": accepted("hvm"),
@@ -219,10 +180,6 @@ REGISTER: Mapping[str, Fate] = {
 }
 
 ACTIONS = {
-    "DescribeImages": Action(
-        describe_images, DescribeImages,
-        {"IncludeDeprecated": Ignored("no image is ever deprecated"), "IncludeDisabled": Ignored("none is disabled")},
-    ),
     "RegisterImage": Action(register_image, RegisterImage, REGISTER),
-    "DeregisterImage": Action(deregister_image, DeregisterImage, {"DeleteAssociatedSnapshots": accepted(False)}),
-}  # fmt: skip
+    "DeregisterImage": Action(deregister_image, DeregisterImage),
+}

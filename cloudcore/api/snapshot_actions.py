@@ -189,16 +189,20 @@ def _delete(books: Books, call: Call, id: str) -> Outcome:
     users = books.snapshots.images_of(call.project, id)
     if users:
         raise CloudError(Code.SNAPSHOT_IN_USE, f"The snapshot {id} is currently in use by {', '.join(users[:5])}")
-    books.tags.drop(id)
+    return Outcome(None, (id,), removed(books, call, found))
+
+
+def removed(books: Books, call: Call, snapshot: Snapshot) -> tuple[str, ...]:
+    """The operations that are due, now that it is no more."""
+    books.tags.drop(snapshot.id)
     books.quotas.release(call.project, snapshots=1)
-    if found.state is SnapshotState.PENDING:
-        books.snapshots.abandon(id)
-        return Outcome(None, (id,))
-    books.snapshots.remove(id)
-    if found.content is None or not books.contents.unused(found.content):
-        return Outcome(None, (id,))
-    operation = books.operations.begin("discard", found.content, 1, call.project, call.request_id)
-    return Outcome(None, (id,), (operation,))
+    if snapshot.state is SnapshotState.PENDING:
+        books.snapshots.abandon(snapshot.id)
+        return ()
+    books.snapshots.remove(snapshot.id)
+    if snapshot.content is None or not books.contents.unused(snapshot.content):
+        return ()
+    return (books.operations.begin("discard", snapshot.content, 1, call.project, call.request_id),)
 
 
 # -- described --------------------------------------------------------------------------------------------------------

@@ -84,16 +84,14 @@ class Images:
 
     # -- launch permissions --
 
-    def shared_with(self, image: str) -> list[str]:
-        mine = image_permissions.c.image == image
-        chosen = sa.select(image_permissions.c.project).where(mine).order_by(image_permissions.c.project)
-        return list(self._connection.execute(chosen).scalars())
-
-    def given_to(self, project: str, ids: Collection[str]) -> set[str]:
-        """Those of these images that are explicitly shared with the project."""
-        mine = sa.and_(image_permissions.c.project == project, image_permissions.c.image.in_(list(ids)))
-        chosen = sa.select(image_permissions.c.image).where(mine)
-        return set(self._connection.execute(chosen).scalars()) if ids else set()
+    def permissions(self, ids: Collection[str]) -> dict[str, list[str]]:
+        """{image: the projects that it is explicitly shared with}"""
+        found: dict[str, list[str]] = {}
+        if ids:
+            mine = image_permissions.c.image.in_(list(ids))
+            for row in self._connection.execute(sa.select(image_permissions).where(mine)):
+                found.setdefault(row.image, []).append(row.project)
+        return found
 
     def share(self, image: str, add: Collection[str] = (), remove: Collection[str] = ()) -> None:
         insert = sqlite.insert if self._connection.dialect.name == "sqlite" else postgresql.insert

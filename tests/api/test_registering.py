@@ -23,14 +23,14 @@ class Worker:
     def __init__(self) -> None:
         self.asked: list[tuple[ImageLocation, Deferred[InspectedImage]]] = []
 
-    def inspect(self, request: ImageLocation) -> Deferred[InspectedImage]:
+    def adopt(self, request: ImageLocation) -> Deferred[InspectedImage]:
         answer: Deferred[InspectedImage] = Deferred()
         self.asked.append((request, answer))
         return answer
 
     def finish(self) -> None:
         request, answer = self.asked.pop(0)
-        answer.callback(InspectedImage(request.location, "0" * 64, 1 << 20, "qcow2", 1 << 30))
+        answer.callback(InspectedImage(request.target, "0" * 64, 1 << 20, "qcow2", 1 << 30))
 
     def fail(self) -> None:
         self.asked.pop(0)[1].errback(Failure(CloudError(Code.IMAGE_INVALID, "no image")))

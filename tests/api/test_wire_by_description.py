@@ -21,7 +21,7 @@ from cloudcore.api.catalogue import ACTIONS
 from cloudcore.api.default_network import DHCP_OPTIONS, INTERNET_GATEWAY, NETWORK_ACL, ROUTE_TABLE
 from cloudcore.api.describing import Kind
 from cloudcore.api.group_actions import GROUP, RULE
-from cloudcore.api.image_actions import IMAGE
+from cloudcore.api.image_views import IMAGE
 from cloudcore.api.instance_describes import INSTANCE, STATUS
 from cloudcore.api.instance_types import OFFERINGS, TYPE
 from cloudcore.api.interfaces import INTERFACE
