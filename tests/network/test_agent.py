@@ -65,6 +65,25 @@ def host(tmp_path: Path) -> Host:
     return Host(tmp_path)
 
 
+async def test_a_source_check_goes_off_and_on_and_outlives_the_agent(host):
+    inner, router = a_port(1), a_port(2)
+    passed_on = Packet("198.51.100.1", inner.address, 6, 80, by=router.instance, at=inner.instance)
+    stolen = replace(passed_on, source="10.90.0.99")
+    agent = host.agent()
+    await agent.ensure(WantedNetwork((inner, router), (WEB,)))
+    assert not host.network.passes(passed_on)
+    await agent.ensure(WantedNetwork((replace(router, revision=1, source_dest_check=False),)))
+    assert host.network.passes(passed_on)
+    assert not host.network.passes(stolen), "a neighbour's address is never anybody else's"
+    await agent.stopService()
+    again = host.agent()
+    await again.converged()
+    assert host.network.passes(passed_on)
+    await again.ensure(WantedNetwork((replace(router, revision=2),)))
+    assert not host.network.passes(passed_on)
+    await again.stopService()
+
+
 async def test_a_call_is_answered_once_the_host_is_as_wanted(host):
     agent = host.agent()
     answer = await agent.ensure(WantedNetwork((a_port(),), (WEB,)))
