@@ -30,9 +30,11 @@ POLICY = {"Version": "2012-10-17", "Statement": [
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     made = Cloud(tmp_path_factory.mktemp("roles") / "state", environment(8))
-    made.up("libvirt")
-    yield made
-    made.remove()
+    try:
+        made.up("libvirt")
+        yield made
+    finally:  # a start that fails may leave something, too
+        made.remove()
 
 
 def acting(cloud: Cloud, service: str, key: str, secret: str, token: str | None = None) -> Any:
