@@ -37,12 +37,25 @@ class Blob:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptVolume:
+    DeleteOnTermination: bool | None = None
+    VolumeId: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    DeviceName: str | None = None
+    Ebs: KeptVolume | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ModifyInstanceAttribute:
     """The attribute as a member of its own, or by its name in `Attribute` with `Value`."""
 
     InstanceId: str
     Attribute: str | None = None
     Value: str | None = None
+    BlockDeviceMappings: tuple[Device, ...] = ()
     DisableApiStop: Flag | None = None
     DisableApiTermination: Flag | None = None
     EbsOptimized: Flag | None = None
@@ -124,6 +137,19 @@ def _source_dest_check(books: Books, call: Call, instance: Instance, value: bool
     return (port_changes.reshaped(books, call, instance, source_dest_check=value),)
 
 
+def _devices(books: Books, call: Call, instance: Instance, value: tuple[Device, ...]) -> Operations:
+    """Whether a volume ends with its instance is all that can be changed of an attachment."""
+    held = {one.device: one for one in books.attachments.of_instance(instance.id)}
+    for asked in value:
+        found, ebs = held.get(asked.DeviceName or ""), asked.Ebs
+        if found is None or (ebs is not None and ebs.VolumeId not in (None, found.volume)):
+            text = f"No such volume is currently mapped at '{(asked.DeviceName or '')[:64]}' of '{instance.id}'"
+            raise CloudError(Code.BLOCK_DEVICE, text)
+        if ebs is not None and ebs.DeleteOnTermination is not None:
+            books.attachments.keep(found, ebs.DeleteOnTermination)
+    return ()
+
+
 def _check_stopped(instance: Instance, attribute: str) -> None:
     if instance.state is not State.STOPPED:
         text = f"The instance '{instance.id}' is not in the 'stopped' state, which changing {attribute} needs"
@@ -147,11 +173,16 @@ def _base64(attribute: str, text: str) -> bytes:
     return user_data.decoded(text) or b""
 
 
+def _none(attribute: str, text: str) -> Any:
+    raise CloudError(Code.UNSUPPORTED, f"The attribute '{attribute}' cannot be given as a Value")
+
+
 def _ids(attribute: str, text: str) -> tuple[str, ...]:
     return (text,)
 
 
 CHANGES: Mapping[str, Change] = {
+    "blockDeviceMapping": Change("BlockDeviceMappings", _none, _devices),
     "disableApiStop": Change("DisableApiStop", _flag, _set("stop_protected")),
     "disableApiTermination": Change("DisableApiTermination", _flag, _set("protected")),
     "ebsOptimized": Change("EbsOptimized", _flag, _only("ebsOptimized", False)),

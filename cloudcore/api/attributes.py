@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cloudcore.api import owned
+from cloudcore.api import instance_views, owned
 from cloudcore.api.calls import Call
-from cloudcore.api.instance_views import ROOT_DEVICE
 from cloudcore.api.registry import Action, Ignored
 from cloudcore.domain.instances import Instance
 from cloudcore.errors import CloudError, Code
@@ -41,7 +40,6 @@ def _value(of: Callable[[Instance], Any]) -> Callable[[Instance], Any]:
 
 
 ATTRIBUTES: Mapping[str, Shown] = {
-    "blockDeviceMapping": ("BlockDeviceMappings", lambda instance: []),
     "disableApiStop": ("DisableApiStop", _value(lambda instance: instance.stop_protected)),
     "disableApiTermination": ("DisableApiTermination", _value(lambda instance: instance.protected)),
     "ebsOptimized": ("EbsOptimized", _value(lambda instance: False)),
@@ -53,7 +51,6 @@ ATTRIBUTES: Mapping[str, Shown] = {
     "kernel": ("KernelId", _value(lambda instance: None)),
     "productCodes": ("ProductCodes", lambda instance: []),
     "ramdisk": ("RamdiskId", _value(lambda instance: None)),
-    "rootDeviceName": ("RootDeviceName", _value(lambda instance: ROOT_DEVICE)),
     "sourceDestCheck": ("SourceDestCheck", _value(lambda instance: instance.source_dest_check)),
     "sriovNetSupport": ("SriovNetSupport", _value(lambda instance: None)),
     "userData": ("UserData", _value(
@@ -61,17 +58,35 @@ ATTRIBUTES: Mapping[str, Shown] = {
 }  # fmt: skip
 
 
+def _groups(books: Books, call: Call, instance: Instance) -> Mapping[str, Any]:
+    names = books.groups.own_names(call.project, books.instances.groups_of(instance.id))
+    return {"Groups": [{"GroupId": id, "GroupName": names[id]} for id in sorted(names)]}
+
+
+def _devices(books: Books, call: Call, instance: Instance) -> Mapping[str, Any]:
+    return {"BlockDeviceMappings": instance_views.devices(books.attachments.of_instance(instance.id))}
+
+
+def _root(books: Books, call: Call, instance: Instance) -> Mapping[str, Any]:
+    return {"RootDeviceName": {"Value": instance_views.root_device(books.attachments.of_instance(instance.id))}}
+
+
+# What is not in the instance's own row.
+BESIDE: Mapping[str, Callable[[Books, Call, Instance], Mapping[str, Any]]] = {
+    "blockDeviceMapping": _devices, "groupSet": _groups, "rootDeviceName": _root,
+}  # fmt: skip
+
+
 async def describe_instance_attribute(call: Call, asked: DescribeInstanceAttribute) -> Mapping[str, Any] | None:
-    if asked.Attribute != "groupSet" and asked.Attribute not in ATTRIBUTES:
+    if asked.Attribute not in BESIDE and asked.Attribute not in ATTRIBUTES:
         raise CloudError(Code.BAD_VALUE, f"Invalid value '{asked.Attribute}' for Attribute")
     return await call.look(_describe, call, asked)
 
 
 def _describe(books: Books, call: Call, asked: DescribeInstanceAttribute) -> Mapping[str, Any]:
     instance = owned.one(books, call, asked.InstanceId)
-    if asked.Attribute == "groupSet":
-        names = books.groups.own_names(call.project, books.instances.groups_of(instance.id))
-        return {"InstanceId": instance.id, "Groups": [{"GroupId": id, "GroupName": names[id]} for id in sorted(names)]}
+    if asked.Attribute in BESIDE:
+        return {"InstanceId": instance.id, **BESIDE[asked.Attribute](books, call, instance)}
     member, value = ATTRIBUTES[asked.Attribute]
     return {"InstanceId": instance.id, member: value(instance)}
 

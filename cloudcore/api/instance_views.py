@@ -42,6 +42,10 @@ def devices(disks: Sequence[Attachment]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
+def root_device(disks: Sequence[Attachment]) -> str:
+    return disks[0].device if disks and disks[0].root else ROOT_DEVICE
+
+
 def item(call: Call, shown: ShownInstance, tags: Sequence[Mapping[str, str]]) -> dict[str, Any]:
     """An element of instancesSet."""
     one, zone = shown.instance, shown.zone or call.cloud.zones[0]
@@ -67,7 +71,7 @@ def item(call: Call, shown: ShownInstance, tags: Sequence[Mapping[str, str]]) ->
         "PrivateIpAddress": one.address,
         "Architecture": "x86_64",
         "RootDeviceType": "ebs",
-        "RootDeviceName": shown.disks[0].device if shown.disks and shown.disks[0].root else ROOT_DEVICE,
+        "RootDeviceName": root_device(shown.disks),
         "BlockDeviceMappings": devices(shown.disks),
         "VirtualizationType": "hvm",
         "ClientToken": one.client_token,

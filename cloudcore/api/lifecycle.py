@@ -7,7 +7,7 @@ are light: they go straight to the host.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -17,7 +17,8 @@ from twisted.python.failure import Failure
 from cloudcore.api import instance_views, owned
 from cloudcore.api.calls import Call, Outcome
 from cloudcore.api.registry import Action, Fate, Ignored, accepted
-from cloudcore.domain.instances import AWAITS, Event, Instance, after
+from cloudcore.domain.instances import AWAITS, Event, Instance, State, after
+from cloudcore.domain.volumes import AttachmentState
 from cloudcore.errors import CloudError, Code
 from cloudcore.rpc.compute import InstanceName
 from cloudcore.rpc.faults import BusFault
@@ -64,6 +65,8 @@ def _requested(books: Books, call: Call, ids: Sequence[str], event: Event) -> Ou
     own = owned.every(books, call, ids)
     for id in ids:
         _check_protection(own[id], event)
+    if event is Event.START:
+        _check_roots(books, own.values())
     changes, operations = [], []
     for id in ids:
         was, now = books.instances.request(call.project, id, event)
@@ -72,6 +75,16 @@ def _requested(books: Books, call: Call, ids: Sequence[str], event: Event) -> Ou
             kind = AWAITS[now.state]
             operations.append(books.operations.begin(kind, id, now.generation, call.project, call.request_id))
     return Outcome({"Changes": changes}, tuple(ids), tuple(operations))
+
+
+def _check_roots(books: Books, instances: Collection[Instance]) -> None:
+    """One whose root volume was taken from it cannot start. Only a change of its volumes can have done that."""
+    changed = [one for one in instances if one.disk_revision and one.state is State.STOPPED]
+    held = books.attachments.of_instances([one.id for one in changed])
+    for one in changed:
+        if not any(each.root and each.state is not AttachmentState.DETACHING for each in held.get(one.id, ())):
+            text = f"Invalid value '{one.id}' for instanceId. Instance does not have a volume attached at root"
+            raise CloudError(Code.BLOCK_DEVICE, text)
 
 
 def _check_protection(instance: Instance, event: Event) -> None:

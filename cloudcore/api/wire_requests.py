@@ -3,9 +3,9 @@
 What the description does not say: the name on the wire is queryName, else locationName with its first letter raised,
 else the member's name (W4); lists are Name.N, N sorted as integers, gaps and 0 allowed, a bare scalar is a list of one
 (W5); an empty string for an optional member is absence (W6), except as the value of a tag: DeleteTags tells an empty
-one from none, and of a text that STS or IAM require and let be empty: so a role's description is taken away; booleans
-also True, False, 1, 0 (W7); blobs are base64 once (W8); a parameter that is not in the description is refused (W15);
-STS and IAM write Name.member.N (W17).
+one from none; of NoDevice, which by being there says that a device is not; and of a text that STS or IAM require and
+let be empty: so a role's description is taken away; booleans also True, False, 1, 0 (W7); blobs are base64 once (W8); a
+parameter that is not in the description is refused (W15); STS and IAM write Name.member.N (W17).
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Parsers:
     def _structure(self, shape: Any) -> Parser:
         members = {self._wire_name(ref, name): (name, self._member(ref)) for name, ref in shape.members.items()}
         required = [(self._wire_name(shape.members[name], name), name) for name in shape.required_members]
-        emptied = {"Value"} if members.keys() == TAG else set() if self._ec2 else {
+        emptied = {"Value"} if members.keys() == TAG else {"NoDevice"} if self._ec2 else {
             part for part, name in required if _may_be_empty(shape.members[name])}  # fmt: skip
 
         def parse(node: Node) -> Any:

@@ -12,6 +12,7 @@ from cloudcore.domain.volumes import AttachmentState, SnapshotState, Volume, Vol
 from cloudcore.store.books import Books
 from cloudcore.store.schema import attachments, snapshots, volumes
 
+
 def settle(books: Books) -> None:
     _attachments(books)
     for volume in _all_volumes(books):
