@@ -168,6 +168,8 @@ class Copies:
                 made = await self._made(batch, self._tools.directory / instance / "copies")
             finally:
                 turn.release()
+                if not turn.locked:
+                    self._turns.pop(instance, None)
             batch.done = SnapshotWork("ready", 100, made)
         except CancelledError:
             if not batch.interrupted:
@@ -191,8 +193,9 @@ class Copies:
         """Where the guest has ended meanwhile, and where another try may succeed, the next asking decides."""
         log.warn("volumes of {instance} are not copied: {problem}", instance=batch.request.instance, problem=problem)
         entry = self._journal.get(batch.request.instance)
-        passing = isinstance(problem, CloudError) and problem.code in PASSING and batch.tries < TRIES
-        if not passing and entry is not None and entry.outcome == "launched":
+        lost = isinstance(problem, FileNotFoundError)  # a parent, thrown out of the cache meanwhile
+        passing = lost or (isinstance(problem, CloudError) and problem.code in PASSING)
+        if not (passing and batch.tries < TRIES) and entry is not None and entry.outcome == "launched":
             batch.done = SnapshotWork("failed", reason=str(problem))
 
     def _surprised(self, failure: Failure, instance: str) -> None:

@@ -55,6 +55,7 @@ class Doing:
     later: Any = None
     pause: float = FIRST_PAUSE
     seen: bool = False  # compared since this agent started
+    leaving: set[str] = field(default_factory=set)  # asked to go; the end of the guest ends that too
     waiting: list[Deferred[None]] = field(default_factory=list)
 
 
@@ -230,6 +231,7 @@ class GuestDisks:
 
     async def _rested(self, entry: Entry) -> bool:
         done = True
+        await self._left(entry)
         for disk in entry.wanted.disks:
             if disk.remote is None and not (disk.make and not entry.ran):
                 done &= await self._tried(entry, disk, self._there)
@@ -242,6 +244,7 @@ class GuestDisks:
         instance, hands = entry.wanted.instance, self._hands
         has = await hands.attachment.disks(instance)
         done = True
+        doing = self._of(entry)
         for disk in entry.wanted.disks:
             if disk.volume not in has:
                 done &= await self._tried(entry, disk, self._attach)
@@ -250,13 +253,20 @@ class GuestDisks:
         for volume in has.keys() - {disk.volume for disk in entry.wanted.disks}:
             if not self._still(entry):
                 return False
+            doing.leaving.add(volume)
             if await hands.attachment.detach(instance, volume, LET_GO):
                 hands.failpoint("compute.detached")
                 await hands.opening.let_go(volume)
+                doing.leaving.discard(volume)
             else:
                 log.warn("{instance} does not let go of {volume}", instance=instance, volume=volume)
                 done = False
         return done
+
+    async def _left(self, entry: Entry) -> None:
+        doing = self._of(entry)
+        while doing.leaving:
+            await self._hands.opening.let_go(doing.leaving.pop())
 
     async def _attach(self, entry: Entry, disk: WantedDisk) -> None:
         """A copy that reads the volume has to end first."""

@@ -42,6 +42,8 @@ class GuestVolumes:
     async def furnish(self, wanted: WantedGuest, fresh: bool, still: Callable[[], None]) -> tuple[GuestDisk, ...]:
         """All that the guest is to start with, the boot disk first; `still` is asked after each effect. Only a `fresh`
         guest, which has never run, is given new volumes. DISK_LOST where one is missing."""
+        if not wanted.disks:
+            raise CloudError(Code.IMAGE_UNAVAILABLE, f"{wanted.instance} has neither volumes nor image")
         found = []
         for disk in wanted.disks:
             if fresh and disk.make and await self._volumes.opened(disk.volume) is None:

@@ -12,7 +12,7 @@ from typing import Any
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, fail, succeed
 
-from cloudcore.blockdev.driver import BaseLayer, BlockDriver
+from cloudcore.blockdev.driver import BlockDriver
 from cloudcore.blockdev.files import FileVolumes
 from cloudcore.blockdev.simulated import SimulatedVolumes
 from cloudcore.blockdev.slimming import FileSlimming, SimulatedSlimming
@@ -36,7 +36,7 @@ from cloudcore.netdev.driver import NetworkDriver, NetworkShape
 from cloudcore.netdev.linux import LinuxNetwork
 from cloudcore.netdev.simulated import SimulatedNetwork
 from cloudcore.network.agent import NetworkAgent
-from cloudcore.rpc.compute import COMPUTE, DiskSource, ImageSource, RemoteDisk
+from cloudcore.rpc.compute import COMPUTE, RemoteDisk
 from cloudcore.rpc.conductor import FACT_SINK, HEARTBEATS
 from cloudcore.rpc.contract import Bus, client, publish
 from cloudcore.rpc.network import NETWORK
@@ -105,7 +105,7 @@ async def compute(ground: Ground, bus: Bus, objects: ObjectStore) -> list[Servic
     if ground.simulated:
         slimming = SimulatedSlimming(volumes)
     tools = Tools(
-        clock=ground.reactor, driver=driver, attachment=driver.disks, live_copies=driver.disks, images=Layered(images),
+        clock=ground.reactor, driver=driver, attachment=driver.disks, live_copies=driver.disks, images=images,
         volumes=volumes, remotes=NoRemotes(), snapshots=ContentStore(objects, ground.in_thread), slimming=slimming,
         directory=places.instances(ground.state), boot=boot, in_thread=ground.in_thread, failpoint=ground.failpoint,
     )  # fmt: skip
@@ -122,23 +122,6 @@ def volume_driver(ground: Ground) -> BlockDriver:
     if ground.simulated:
         return SimulatedVolumes(places.volumes(ground.state))
     return FileVolumes(ground.reactor, places.volumes(ground.state), ground.in_thread)
-
-
-class Layered:
-    def __init__(self, images: HostImageCache) -> None:
-        self._images = images
-
-    def layers(self, source: DiskSource) -> Deferred[tuple[BaseLayer, ...]]:
-        return Deferred.fromCoroutine(self._layers(source))
-
-    async def _layers(self, source: DiskSource) -> tuple[BaseLayer, ...]:
-        found = []
-        for layer in (source.top, *source.below):
-            image = ImageSource(layer.sha256, layer.location, layer.sha256, layer.size, layer.format,
-                                layer.virtual_size)  # fmt: skip
-            path = await self._images.ensure(image)
-            found.append(BaseLayer(path, layer.sha256, layer.format, layer.virtual_size))
-        return tuple(found)
 
 
 class NoRemotes:

@@ -123,11 +123,12 @@ def volumes_of(domain: Any) -> dict[str, Element]:
 
 @contextmanager
 def locks_told() -> Iterator[None]:
-    """QEMU's lock of an image tells from other failures that somebody else has it open."""
+    """QEMU says of an image that somebody else has it open, or that it is being copied: over by itself, some time."""
     try:
         yield
     except libvirt.libvirtError as problem:
-        if "Failed to get" in str(problem) and " lock" in str(problem):
+        text = str(problem)
+        if ("Failed to get" in text and " lock" in text) or "block job" in text:
             raise CloudError(Code.VOLUME_IN_USE, f"somebody else holds the volume: {problem}") from problem
         raise
 
@@ -193,7 +194,8 @@ def _resize(connection: Any, instance: str, volume: str, size: int) -> None:
     if disk is None:
         raise CloudError(Code.PROGRAM_FAILED, f"{instance} has no disk {volume}")
     if domain.blockInfo(_name(disk))[0] < size:
-        domain.blockResize(_name(disk), size, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
+        with locks_told():
+            domain.blockResize(_name(disk), size, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
 
 
 def _unlink(paths: list[str]) -> None:
