@@ -31,7 +31,8 @@ def loaded(service: Service) -> Deferred[Any]:
     def load() -> Any:
         fetcher = InstanceMetadataFetcher(timeout=2, num_attempts=1, base_url=f"http://127.0.0.1:{service.port}/")
         try:
-            return InstanceMetadataProvider(fetcher).load()
+            found = InstanceMetadataProvider(fetcher).load()
+            return found and found.get_frozen_credentials()  # asks again when the end is near, hence in this thread
         finally:
             fetcher._session.close()
 
@@ -41,9 +42,7 @@ def loaded(service: Service) -> Deferred[Any]:
 async def test_botocore_finds_the_role_its_key_and_its_token() -> None:
     async with metadata_service(replace(a_port(SELF, options=STRICT), role=held())) as service:
         found = await loaded(service)
-        assert found.method == "iam-role"
         assert (found.access_key, found.secret_key, found.token) == ("CCITKEY", "s3cret", "t0ken")
-        assert not found.refresh_needed()
 
 
 async def test_botocore_takes_the_successor_when_it_is_there() -> None:
