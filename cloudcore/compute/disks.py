@@ -97,14 +97,17 @@ class GuestDisks:
         """A sweep saw the guest run with these volumes."""
         doing = self._of(entry)
         wanted = {disk.volume for disk in entry.wanted.disks} - doing.given_up.keys()
-        if entry.wanted.disks and (not doing.seen or set(has) - doing.given_up.keys() != wanted):
+        if entry.wanted.disks and (not doing.seen or doing.leaving or set(has) - doing.given_up.keys() != wanted):
             doing.seen = True
             self._kick(entry.wanted.instance)
 
     def forget(self, instance: str) -> None:
         doing = self._doing.pop(instance, None)
-        if doing is not None and doing.later is not None:
+        if doing is None:
+            return
+        if doing.later is not None:
             doing.later.cancel()
+        Deferred.fromCoroutine(self._left(doing, frozenset())).addErrback(self._surprised, instance)
 
     def stop(self) -> None:
         self._stopped = True
@@ -231,7 +234,7 @@ class GuestDisks:
 
     async def _rested(self, entry: Entry) -> bool:
         done = True
-        await self._left(entry)
+        await self._left(self._of(entry), frozenset())
         for disk in entry.wanted.disks:
             if disk.remote is None and not (disk.make and not entry.ran):
                 done &= await self._tried(entry, disk, self._there)
@@ -246,6 +249,7 @@ class GuestDisks:
         done = True
         doing = self._of(entry)
         for disk in entry.wanted.disks:
+            doing.leaving.discard(disk.volume)
             if disk.volume not in has:
                 done &= await self._tried(entry, disk, self._attach)
             elif has[disk.volume] < disk.size_gib * GIB:
@@ -261,12 +265,14 @@ class GuestDisks:
             else:
                 log.warn("{instance} does not let go of {volume}", instance=instance, volume=volume)
                 done = False
+        await self._left(doing, frozenset(has))
         return done
 
-    async def _left(self, entry: Entry) -> None:
-        doing = self._of(entry)
-        while doing.leaving:
-            await self._hands.opening.let_go(doing.leaving.pop())
+    async def _left(self, doing: Doing, has: frozenset[str]) -> None:
+        """What was asked to go, and went with the end of the guest."""
+        for volume in doing.leaving - has:
+            doing.leaving.discard(volume)
+            await self._hands.opening.let_go(volume)
 
     async def _attach(self, entry: Entry, disk: WantedDisk) -> None:
         """A copy that reads the volume has to end first."""

@@ -283,3 +283,17 @@ async def test_a_volume_of_another_host_does_not_grow_under_its_guest(host):
     work = await asked(host, 2, *disks(1), replace(remote(7), size_gib=2))
     assert (work.state, set(work.attached)) == ("ready", {volume(1), volume(7)})
     assert [problem.volume for problem in work.problems] == [volume(7)]
+
+
+@pytest.mark.parametrize("end", ["stopped", "absent", "running"])
+async def test_a_server_is_closed_when_the_guest_that_did_not_let_go_has_ended(host, end):
+    agent = host.start()
+    await agent.ensure(replace(guest(1), disks=(*disks(1), remote(7))))
+    host.driver.disks.stubborn.add(name())
+    assert (await asked(host, 2, *disks(1))).state == "working"
+    assert set(host.remotes.opened) == {volume(7)}
+    await agent.ensure(guest(1, revision=2, generation=2, power="absent" if end == "absent" else "stopped"))
+    if end == "running":
+        await agent.ensure(guest(1, revision=2, generation=3))
+    host.advance(30)
+    assert not host.remotes.opened
