@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cloudcore.api.calls import Call, Outcome
-from cloudcore.api.identity import PAGED
+from cloudcore.api.identity import Part, paged
 from cloudcore.api.registry import Action
 from cloudcore.auth.model import AccessKey
 from cloudcore.auth.rules import key_unknown
@@ -19,6 +19,11 @@ MOST = 2  # of one user in one project, prescribed by IAM; operators may give mo
 
 @dataclass(frozen=True, slots=True)
 class Whose:
+    UserName: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListAccessKeys(Part):
     UserName: str | None = None
 
 
@@ -37,9 +42,9 @@ async def create_access_key(call: Call, asked: Whose) -> Mapping[str, Any] | Non
     return {"AccessKey": {**_shown(call, made), "SecretAccessKey": made.secret.reveal()}}
 
 
-async def list_access_keys(call: Call, asked: Whose) -> Mapping[str, Any] | None:
+async def list_access_keys(call: Call, asked: ListAccessKeys) -> Mapping[str, Any] | None:
     keys = await _own(call, asked.UserName)
-    return {"AccessKeyMetadata": [_shown(call, key) for key in keys], "IsTruncated": False}
+    return paged("AccessKeyMetadata", {key.id: _shown(call, key) for key in keys}, asked)
 
 
 async def delete_access_key(call: Call, asked: DeleteAccessKey) -> Mapping[str, Any] | None:
@@ -70,6 +75,6 @@ def _shown(call: Call, key: AccessKey) -> dict[str, Any]:
 
 ACTIONS = {
     "CreateAccessKey": Action(create_access_key, Whose),
-    "ListAccessKeys": Action(list_access_keys, Whose, PAGED),
+    "ListAccessKeys": Action(list_access_keys, ListAccessKeys),
     "DeleteAccessKey": Action(delete_access_key, DeleteAccessKey),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from cloudcore.api.calls import Call
 from cloudcore.api.registry import Action, Ignored, Nothing
@@ -12,6 +12,7 @@ from cloudcore.auth.model import User
 from cloudcore.domain.policy import permits
 from cloudcore.errors import CloudError, Code
 
+T = TypeVar("T")
 MOST = 100  # of one page
 
 
@@ -21,16 +22,27 @@ class GetUser:
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class Part:
     """In order of name; a Marker is the name after which to go on, so that it survives whatever comes and goes."""
 
-    PathPrefix: str = "/"
     Marker: str = ""
     MaxItems: int = MOST
 
     @property
     def count(self) -> int:
         return min(self.MaxItems, MOST)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing(Part):
+    PathPrefix: str = "/"
+
+
+def paged(name: str, items: Mapping[str, T], asked: Part) -> dict[str, Any]:
+    """The part of an answer that lists these, given by what they are ordered by."""
+    rest = sorted(one for one in items if one > asked.Marker)
+    chosen = rest[: asked.count]
+    return {name: [items[one] for one in chosen], **more(rest, asked.count, chosen)}
 
 
 async def get_caller_identity(call: Call, asked: Nothing) -> Mapping[str, Any] | None:

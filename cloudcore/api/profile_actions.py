@@ -9,7 +9,7 @@ from typing import Any
 
 from cloudcore.api import port_changes, role_actions, tagging
 from cloudcore.api.calls import Call, Outcome
-from cloudcore.api.identity import MOST, PAGED, Listing, more
+from cloudcore.api.identity import MOST, Listing, Part, more, paged
 from cloudcore.api.registry import Action
 from cloudcore.auth.keys import new_profile_id
 from cloudcore.domain.instance_profiles import InstanceProfile
@@ -33,6 +33,11 @@ class CreateInstanceProfile:
 @dataclass(frozen=True, slots=True)
 class Named:
     InstanceProfileName: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListTags(Part):
+    InstanceProfileName: str = ""  # which the description requires
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +107,8 @@ async def list_instance_profiles(call: Call, asked: Listing) -> Mapping[str, Any
 
 
 async def list_instance_profiles_for_role(call: Call, asked: ListForRole) -> Mapping[str, Any] | None:
-    return await call.look(_listed, call, Listing("/", asked.Marker, asked.MaxItems), asked.RoleName)
+    whole = Listing(Marker=asked.Marker, MaxItems=asked.MaxItems)
+    return await call.look(_listed, call, whole, asked.RoleName)
 
 
 def _listed(books: Books, call: Call, asked: Listing, role: str | None) -> Mapping[str, Any]:
@@ -190,9 +196,9 @@ def _untag(books: Books, call: Call, asked: UntagInstanceProfile) -> Outcome:
     return Outcome(None, (profile.id,))
 
 
-async def list_instance_profile_tags(call: Call, asked: Named) -> Mapping[str, Any] | None:
+async def list_instance_profile_tags(call: Call, asked: ListTags) -> Mapping[str, Any] | None:
     found = await call.look(_one_shown, call, asked.InstanceProfileName)
-    return {"Tags": found["Tags"], "IsTruncated": False}
+    return paged("Tags", {tag["Key"]: tag for tag in found["Tags"]}, asked)
 
 
 ACTIONS = {
@@ -206,5 +212,5 @@ ACTIONS = {
     "UpdateAssumeRolePolicy": Action(update_assume_role_policy, role_actions.UpdateTrust),
     "TagInstanceProfile": Action(tag_instance_profile, TagInstanceProfile),
     "UntagInstanceProfile": Action(untag_instance_profile, UntagInstanceProfile),
-    "ListInstanceProfileTags": Action(list_instance_profile_tags, Named, PAGED),
+    "ListInstanceProfileTags": Action(list_instance_profile_tags, ListTags),
 }

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from cloudcore.api import tagging
 from cloudcore.api.calls import Call, Outcome
-from cloudcore.api.identity import PAGED, Listing, more
+from cloudcore.api.identity import PAGED, Listing, Part, more, paged
 from cloudcore.api.registry import Action, Ignored, accepted
 from cloudcore.auth.keys import new_role_id
 from cloudcore.domain.roles import LARGEST, Role, allowed_actions, principals
@@ -68,6 +68,11 @@ class UntagRole:
 @dataclass(frozen=True, slots=True)
 class Named:
     RoleName: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListOfRole(Part):
+    RoleName: str = ""  # which the description requires
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +142,8 @@ async def list_roles(call: Call, asked: Listing) -> Mapping[str, Any] | None:
     if asked.PathPrefix != "/":
         return {"Roles": [], "IsTruncated": False}
     found = await call.look(_listed, call, asked)
-    page = found[: asked.count]
-    return {"Roles": [shown(role) for role in page], **more(found, asked.count, [role.name for role in page])}
+    chosen = found[: asked.count]
+    return {"Roles": [shown(role) for role in chosen], **more(found, asked.count, [role.name for role in chosen])}
 
 
 def _listed(books: Books, call: Call, asked: Listing) -> list[Role]:
@@ -184,9 +189,9 @@ def _untag(books: Books, call: Call, asked: UntagRole) -> Outcome:
     return Outcome(None, (role.id,))
 
 
-async def list_role_tags(call: Call, asked: Named) -> Mapping[str, Any] | None:
+async def list_role_tags(call: Call, asked: ListOfRole) -> Mapping[str, Any] | None:
     found = await call.look(_one_shown, call, asked.RoleName)
-    return {"Tags": found["Tags"] or [], "IsTruncated": False}
+    return paged("Tags", {tag["Key"]: tag for tag in found["Tags"] or []}, asked)
 
 
 async def delete_role(call: Call, asked: Named) -> Mapping[str, Any] | None:
@@ -227,8 +232,9 @@ def _policies(books: Books, call: Call, name: str) -> dict[str, str]:
     return books.roles.policies(_named(books, call, name))
 
 
-async def list_role_policies(call: Call, asked: Named) -> Mapping[str, Any] | None:
-    return {"PolicyNames": list(await call.look(_policies, call, asked.RoleName)), "IsTruncated": False}
+async def list_role_policies(call: Call, asked: ListOfRole) -> Mapping[str, Any] | None:
+    documents = await call.look(_policies, call, asked.RoleName)
+    return paged("PolicyNames", {name: name for name in documents}, asked)
 
 
 async def list_attached_role_policies(call: Call, asked: Named) -> Mapping[str, Any] | None:
@@ -255,11 +261,11 @@ ACTIONS = {
     "UpdateRoleDescription": Action(update_role_description, UpdateRoleDescription),
     "TagRole": Action(tag_role, TagRole),
     "UntagRole": Action(untag_role, UntagRole),
-    "ListRoleTags": Action(list_role_tags, Named, PAGED),
+    "ListRoleTags": Action(list_role_tags, ListOfRole),
     "DeleteRole": Action(delete_role, Named),
     "PutRolePolicy": Action(put_role_policy, PutRolePolicy),
     "GetRolePolicy": Action(get_role_policy, PolicyNamed),
-    "ListRolePolicies": Action(list_role_policies, Named, PAGED),
+    "ListRolePolicies": Action(list_role_policies, ListOfRole),
     "ListAttachedRolePolicies": Action(list_attached_role_policies, Named,
                                        {**PAGED, "PathPrefix": Ignored("there is none on any path")}),
     "DeleteRolePolicy": Action(delete_role_policy, PolicyNamed),

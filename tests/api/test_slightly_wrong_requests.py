@@ -138,10 +138,9 @@ def things_of(house: Any) -> dict[str, str]:
     made = {"InstanceId": instance, "GroupId": group, "SecurityGroupId": group, "ImageId": image, "KeyName": "key",
             "SubnetId": network.text(".//subnetId"), "VpcId": network.text(".//vpcId"), "ResourceId": instance,
             "AllocationId": house.ask("AllocateAddress").text(".//allocationId"), "ClientToken": "once"}  # fmt: skip
-    if "CreateVolume" in ACTIONS["ec2"]:
-        made["VolumeId"] = house.ask("CreateVolume", AvailabilityZone="us-east-2a", Size=1).text(".//volumeId")
-    if "CreateSnapshot" in ACTIONS["ec2"]:
-        made["SnapshotId"] = house.ask("CreateSnapshot", VolumeId=made["VolumeId"]).text(".//snapshotId")
+    made["VolumeId"] = house.ask("CreateVolume", AvailabilityZone="us-east-2a", Size=1).text(".//volumeId")
+    house.settled()
+    made["SnapshotId"] = house.ask("CreateSnapshot", VolumeId=made["VolumeId"]).text(".//snapshotId")
     assert all(made.values()), made
     return made
 
