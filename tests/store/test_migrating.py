@@ -153,3 +153,22 @@ def test_migrations_that_run_beside_each_other_are_one(kind, url, request):
     for thread in threads:
         thread.join()
     assert sorted(map(str, done)) == [HEAD, HEAD, HEAD, "None"]
+
+
+def test_images_of_before_volumes_have_contents(url, tmp_path):
+    before = tmp_path / "before"
+    later = [path.name for path in (PLACE / "versions").glob("*.py") if path.name >= "0010"]
+    shutil.copytree(PLACE, before, ignore=shutil.ignore_patterns("__pycache__", *later))
+    migrate(url, before)
+    columns = "project, description, location, size, format, virtual_size, architecture, root_device, public, created"
+    with sa.create_engine(url, poolclass=sa.NullPool).begin() as connection:
+        for id, source, sha256, state in (("ami-1", "b/1", "aa", "available"), ("ami-2", "b/2", "aa", "available"),
+                                          ("ami-3", "", "", "pending")):  # fmt: skip
+            connection.execute(sa.text(
+                f"INSERT INTO images (id, name, source, sha256, state, {columns}) VALUES ('{id}', '{id}', '{source}', "
+                f"'{sha256}', '{state}', 'p', '', 'b/k', 1, 'raw', 2, 'x86_64', '/dev/sda1', false, 1.0)"))  # fmt: skip
+    migrate(url)
+    with sa.create_engine(url, poolclass=sa.NullPool).connect() as connection:
+        assert connection.execute(sa.text("SELECT id, source, size FROM contents")).all() == [("aa", "b/1", 1)]
+        found = connection.execute(sa.text("SELECT id, content FROM images ORDER BY id")).all()
+        assert found == [("ami-1", "aa"), ("ami-2", "aa"), ("ami-3", None)]
