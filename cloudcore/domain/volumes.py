@@ -168,7 +168,7 @@ class Modification:
 
 
 FROM_NO_VOLUME = "vol-ffffffff"
-BUCKET = "cloudcore-contents"  # the bucket of the cloud itself: each copy has a key of its own there
+BUCKET = "cloudcore-snapshots"  # the bucket of the cloud itself: each copy has a key of its own there
 
 
 def place_of(snapshot: str) -> str:
