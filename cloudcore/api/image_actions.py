@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
 from cloudcore.api import block_devices, image_names, snapshot_actions, storage_quotas, tagging
 from cloudcore.api.calls import Call, Outcome
 from cloudcore.api.image_attributes import checked
@@ -16,10 +19,10 @@ from cloudcore.api.registry import Action, Fate, Ignored, accepted
 from cloudcore.domain import images
 from cloudcore.domain.ids import new_id
 from cloudcore.domain.images import Image
-from cloudcore.domain.volumes import BUCKET, FROM_NO_VOLUME, Content, Snapshot, SnapshotState
+from cloudcore.domain.volumes import FROM_NO_VOLUME, Content, Snapshot, SnapshotState, place_of
 from cloudcore.errors import CloudError, Code
 from cloudcore.rpc.faults import BusFault
-from cloudcore.rpc.images import ImageLocation, InspectedImage
+from cloudcore.rpc.images import ImageLocation, InspectedImage, Unwanted
 from cloudcore.store.books import Books
 from cloudcore.store.pages import Wanted
 
@@ -47,6 +50,7 @@ class DeregisterImage:
 
 
 Tags = Mapping[str, Mapping[str, str]]
+log = Logger()
 
 
 async def register_image(call: Call, asked: RegisterImage) -> Mapping[str, Any] | None:
@@ -90,27 +94,39 @@ async def _adopt(call: Call, asked: RegisterImage, location: str, tags: Tags) ->
     await call.look(image_names.check_free, call.project, asked.Name)
     snapshot = new_id("snapshot", call.cloud.random)
     try:
-        inspected = await call.cloud.images.adopt(ImageLocation(location, call.project, target=f"{BUCKET}/{snapshot}"))
+        inspected = await call.cloud.images.adopt(ImageLocation(location, call.project, target=place_of(snapshot)))
     except BusFault as fault:
         raise CloudError(Code.UNAVAILABLE, "the image worker does not answer") from fault
-    return await call.change(_register, asked, inspected, snapshot, tags)
+    try:
+        return await call.change(_register, asked, inspected, snapshot, tags)
+    except CloudError:
+        call.cloud.images.discard(Unwanted(inspected.location)).addErrback(_kept)
+        raise
+
+
+def _kept(failure: Failure) -> None:
+    log.warn("an object that became no image is left: {problem!r}", problem=failure.value)
 
 
 def _register(books: Books, call: Call, asked: RegisterImage, inspected: InspectedImage, snapshot: str,
               tags: Tags) -> Outcome:  # fmt: skip
     content = Content(inspected.sha256, inspected.location, inspected.size, inspected.format, inspected.virtual_size)
     books.contents.put(content)
-    id = new_id("image", call.cloud.random)
+    (content,) = books.contents.chain(content.id)[:1]  # equal bytes may have been here before
+    operations: tuple[str, ...] = ()
+    if content.source != inspected.location:
+        operations = (books.operations.begin("discard", inspected.location, 1, call.project, call.request_id),)
     size = max(1, -(-content.virtual_size // 2**30))
     storage_quotas.take_snapshots(books, call, 1)
-    books.snapshots.insert([Snapshot(
-        id=snapshot, project=call.project, volume=FROM_NO_VOLUME, size_gib=size, state=SnapshotState.COMPLETED,
-        created=books.now(), batch=snapshot, description=f"Created by RegisterImage for {id}", progress=100,
-        content=content.id)])  # fmt: skip
-    books.tags.begin(call.project, {snapshot: "snapshot"}, tags["snapshot"])
     root = images.Mapping(asked.RootDeviceName, snapshot, size)
     further = block_devices.settled(books, call, block_devices.overridden((), asked.BlockDeviceMappings))
-    return _insert(books, call, id, asked, (root, *(one.mapping for one in further)), content, tags)
+    image = _image(books, call, asked, (root, *(one.mapping for one in further)), content)
+    books.snapshots.insert([Snapshot(
+        id=snapshot, project=call.project, volume=FROM_NO_VOLUME, size_gib=size, state=SnapshotState.COMPLETED,
+        created=books.now(), batch=snapshot, description=f"Created by RegisterImage for {image.id}", progress=100,
+        content=content.id)])  # fmt: skip
+    books.tags.begin(call.project, {snapshot: "snapshot"}, tags["snapshot"])
+    return _inserted(books, call, image, tags, operations)
 
 
 # -- of snapshots ------------------------------------------------------------------------------------------------------
@@ -125,19 +141,24 @@ def _of_snapshots(books: Books, call: Call, asked: RegisterImage, tags: Tags) ->
         raise CloudError(Code.MISSING_PARAMETER, text)
     mappings = (root.mapping, *(one.mapping for one in disks if one is not root))
     content = books.contents.chain(root.content)[0]
-    return _insert(books, call, new_id("image", call.cloud.random), asked, mappings, content, tags)
+    return _inserted(books, call, _image(books, call, asked, mappings, content), tags)
 
 
-def _insert(books: Books, call: Call, id: str, asked: RegisterImage, mappings: tuple[images.Mapping, ...],
-            content: Content, tags: Tags) -> Outcome:  # fmt: skip
-    books.images.insert(Image(
-        id=id, project=call.project, name=asked.Name, description=asked.Description or "",
-        location=asked.ImageLocation or f"{call.project}/{asked.Name}", source=content.source, sha256=content.id,
-        size=content.size, format=content.format, virtual_size=content.virtual_size, architecture=asked.Architecture,
+def _image(books: Books, call: Call, asked: RegisterImage, mappings: tuple[images.Mapping, ...],
+           content: Content) -> Image:  # fmt: skip
+    return Image(
+        id=new_id("image", call.cloud.random), project=call.project, name=asked.Name,
+        description=asked.Description or "", location=asked.ImageLocation or f"{call.project}/{asked.Name}",
+        source=content.source, sha256=content.id, size=content.size, format=content.format,
+        virtual_size=content.virtual_size, architecture=asked.Architecture,
         root_device=asked.RootDeviceName, public=False, state="available", created=books.now(), content=content.id,
-        mappings=mappings))  # fmt: skip
-    books.tags.begin(call.project, {id: "image"}, tags["image"])
-    return Outcome({"ImageId": id}, (id,))
+        mappings=mappings)  # fmt: skip
+
+
+def _inserted(books: Books, call: Call, image: Image, tags: Tags, operations: tuple[str, ...] = ()) -> Outcome:
+    books.images.insert(image)
+    books.tags.begin(call.project, {image.id: "image"}, tags["image"])
+    return Outcome({"ImageId": image.id}, (image.id,), operations)
 
 
 # -- no more -----------------------------------------------------------------------------------------------------------

@@ -72,19 +72,20 @@ def _create(books: Books, call: Call, asked: CreateImage, tags: Mapping[str, Map
     wanted = block_devices.overridden(base, asked.BlockDeviceMappings)
     kept = [one.mapping for one in block_devices.settled(books, call, wanted, disks)]
     id = new_id("image", call.cloud.random)
-    by_device = {one.device: one for one in held}
-    made = {one.device: _snapshot(call, books.now(), instance, by_device[one.device], volumes, asked, id)
-            for one in kept if one.device in by_device and one.snapshot is None}  # fmt: skip
-    batch = made[held[0].device].id
-    made = {device: replace(one, batch=batch) for device, one in made.items()}
-    storage_quotas.take_snapshots(books, call, len(made))
-    books.snapshots.insert(made.values())
-    mappings = tuple(replace(one, snapshot=made[one.device].id) if one.device in made else one for one in kept)
+    by_device, by_volume = {one.device: one for one in held}, {one.volume: one.device for one in held}
+    copied = [volumes[by_device[one.device].volume] for one in kept if one.device in by_device and not one.snapshot]
+    description = f"Created by CreateImage({instance.id}) for {id}"
+    made = [_snapshot(books, call, instance, volume, description) for volume in copied]
+    batch, reboot = made[0].id, instance.state is State.RUNNING and not asked.NoReboot
+    taken = {by_volume[one.volume]: replace(one, batch=batch, reboot=reboot) for one in made}
+    storage_quotas.take_snapshots(books, call, len(taken))
+    books.snapshots.insert(taken.values())
+    mappings = tuple(replace(one, snapshot=taken[one.device].id) if one.device in taken else one for one in kept)
     books.images.insert(_pending(books, call, id, asked, instance, mappings))
     books.tags.begin(call.project, {id: "image"}, tags["image"])
-    books.tags.begin(call.project, {one.id: "snapshot" for one in made.values()}, tags["snapshot"])
+    books.tags.begin(call.project, {one.id: "snapshot" for one in made}, tags["snapshot"])
     operation = books.operations.begin("snapshot", batch, 1, call.project, call.request_id)
-    return Outcome({"ImageId": id}, (id, *(one.id for one in made.values())), (operation,))
+    return Outcome({"ImageId": id}, (id, *(one.id for one in made)), (operation,))
 
 
 def _mapping(one: Attachment, volume: Volume) -> images.Mapping:
@@ -93,15 +94,12 @@ def _mapping(one: Attachment, volume: Volume) -> images.Mapping:
                           volume.throughput)  # fmt: skip
 
 
-def _snapshot(call: Call, now: float, instance: Instance, attachment: Attachment, volumes: Mapping[str, Volume],
-              asked: CreateImage, image: str) -> Snapshot:  # fmt: skip
-    running = instance.state is State.RUNNING
-    volume = volumes[attachment.volume]
+def _snapshot(books: Books, call: Call, instance: Instance, volume: Volume, description: str) -> Snapshot:
     id = new_id("snapshot", call.cloud.random)
     return Snapshot(
         id=id, project=call.project, volume=volume.id, size_gib=volume.size_gib, state=SnapshotState.PENDING,
-        created=now, batch=id, description=f"Created by CreateImage({instance.id}) for {image}",
-        instance=instance.id if running else None, reboot=running and not asked.NoReboot)  # fmt: skip
+        created=books.now(), batch=id, description=description,
+        instance=instance.id if instance.state is State.RUNNING else None)  # fmt: skip
 
 
 def _pending(books: Books, call: Call, id: str, asked: CreateImage, instance: Instance,

@@ -4,7 +4,7 @@ raw or (beyond EC2) qcow2; the conductor has the image worker read, judge and ta
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -94,7 +94,7 @@ async def _begin(call: Call, kind: str, asked: ImportSnapshot | ImportImage,
     location = _location(container)
     tags = tagging.by_kind(asked.TagSpecifications, (KINDS[kind],))[KINDS[kind]]
     token = client_tokens.token(call, asked.ClientToken)
-    return await call.change(_accept, kind, asked, location, tags, token)
+    return await call.change(_accept, _wanted(call, kind, asked, location), tags, token)
 
 
 def _location(container: Container) -> str:
@@ -115,26 +115,29 @@ def _location(container: Container) -> str:
     return f"{parts.netloc}/{unquote(parts.path.lstrip('/'))}"
 
 
-def _accept(books: Books, call: Call, kind: str, asked: ImportSnapshot | ImportImage, location: str,
-            tags: Mapping[str, str], token: Token | None) -> Outcome:  # fmt: skip
-    earlier = books.requests.earlier(token) if token else None
-    if earlier is not None:
-        task = books.imports.find(earlier[0])
-        return Outcome(_answer(task, tags) if task else None, tuple(earlier), repeated=True)
-    storage_quotas.take_snapshots(books, call, 1)
+def _wanted(call: Call, kind: str, asked: ImportSnapshot | ImportImage, location: str) -> ImportTask:
     id = new_id(KINDS[kind], call.cloud.random)
     image = new_id("image", call.cloud.random) if kind == "image" else None
     architecture = (asked.Architecture if isinstance(asked, ImportImage) else None) or ARCHITECTURES[0]
     wanted = Import(new_id("snapshot", call.cloud.random), image, id if image else "", asked.Description or "",
                     architecture, ROOT_DEVICE)  # fmt: skip
-    task = ImportTask(id, call.project, kind, ImportState.ACTIVE, books.now(), location, wanted,
-                      asked.Description or "", message="pending")  # fmt: skip
+    return ImportTask(id, call.project, kind, ImportState.ACTIVE, 0.0, location, wanted, asked.Description or "",
+                      message="pending")  # fmt: skip
+
+
+def _accept(books: Books, call: Call, wanted: ImportTask, tags: Mapping[str, str], token: Token | None) -> Outcome:
+    earlier = books.requests.earlier(token) if token else None
+    if earlier is not None:
+        found = books.imports.find(earlier[0])
+        return Outcome(_answer(found, tags) if found else None, tuple(earlier), repeated=True)
+    storage_quotas.take_snapshots(books, call, 1)
+    task = replace(wanted, created=books.now())
     books.imports.insert(task)
-    books.tags.begin(call.project, {id: KINDS[kind]}, tags)
+    books.tags.begin(call.project, {task.id: KINDS[task.kind]}, tags)
     if token:
-        books.requests.keep(token, [id])
-    operation = books.operations.begin("import", id, 1, call.project, call.request_id)
-    return Outcome(_answer(task, tags), (id,), (operation,))
+        books.requests.keep(token, [task.id])
+    operation = books.operations.begin("import", task.id, 1, call.project, call.request_id)
+    return Outcome(_answer(task, tags), (task.id,), (operation,))
 
 
 def _answer(task: ImportTask, tags: Mapping[str, str]) -> Mapping[str, Any]:

@@ -47,7 +47,7 @@ class Simulated:
 
 @pytest.fixture(scope="session")
 def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulated]:
-    cloud = Cloud(tmp_path_factory.mktemp("simulated") / "state", environment(7))
+    cloud = Cloud(tmp_path_factory.mktemp("simulated") / "state", environment(10))
     cloud.up("simulated")
     try:
         s3, ec2 = cloud.client("s3"), cloud.client("ec2")
