@@ -31,6 +31,7 @@ class SimulatedAttachment:
             guest = self._running(instance)
             live = self._live(instance)
             if disk.volume not in live:
+                self._free(disk.volume)
                 self._world.change(instance, live={**live, disk.volume: 0})
             if disk.volume not in {known.volume for known in guest.spec.disks}:
                 self._redefine(guest, (*guest.spec.disks, disk))
@@ -90,6 +91,11 @@ class SimulatedAttachment:
     def _live(self, instance: str) -> dict[str, int]:
         guest = self._world.guests.get(instance)
         return dict(guest.live) if guest is not None and guest.running else {}
+
+    def _free(self, volume: str) -> None:
+        for guest in self._world.guests.values():
+            if guest.running and volume in guest.live:
+                raise CloudError(Code.VOLUME_IN_USE, f"{guest.spec.instance} writes to {volume}")
 
     def _running(self, instance: str) -> SimulatedGuest:
         guest = self._world.guests.get(instance)

@@ -94,6 +94,19 @@ async def test_a_guest_that_does_not_run_is_given_nothing(rig):
     await rig.driver.remove(name(5))
 
 
+async def test_a_volume_has_one_writer(rig):
+    one, other = await rig.guest(7), await rig.guest(8)
+    disk = await rig.disk(volume(71))
+    await rig.driver.disks.attach(one, disk)
+    with pytest.raises(CloudError) as problem:
+        await rig.driver.disks.attach(other, disk)
+    assert problem.value.code is Code.VOLUME_IN_USE
+    assert set(await rig.driver.disks.disks(other)) == {volume(8)}
+    await rig.driver.remove(one)
+    await rig.driver.disks.attach(other, disk)
+    await rig.driver.remove(other)
+
+
 async def test_volumes_of_a_running_guest_are_copied_at_one_moment(rig):
     instance = await rig.guest(6)
     await rig.driver.disks.attach(instance, await rig.disk(volume(61)))
