@@ -36,6 +36,7 @@ from cloudcore.store.instances import LostRace
 
 T = TypeVar("T")
 RERUNS = 4  # of a whole transaction; PostgreSQL's are tried again before, where they ran
+FEW = 100  # values in one request: to compare more with what is found is not short, however little that is
 RECORDED = 1024  # characters of one parameter: who writes more does not fill the database with it
 REDACTED = frozenset({"UserData", "PublicKeyMaterial", "ClientToken"})
 
@@ -106,8 +107,9 @@ class Call:
         return hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS, default=repr)).hexdigest()
 
     async def look(self, work: Callable[..., T], *args: Any) -> T:
-        """`work(books, *args)`, which cannot write."""
-        found = await self.cloud.database.look(work, *args)
+        """`work(books, *args)`, which cannot write. Done at once where little was asked, and little is found."""
+        database = self.cloud.database
+        found = await (database.glance if few(self.given) else database.look)(work, *args)
         self.rehearsed()
         return found
 
@@ -139,6 +141,16 @@ def _recorded(books: Books, call: Call, work: Callable[..., Outcome], args: tupl
                            redacted(call.given))  # fmt: skip
     call.rehearsed()
     return outcome
+
+
+def few(given: Any) -> bool:
+    return values_in(given) <= FEW
+
+
+def values_in(value: Any) -> int:
+    if isinstance(value, dict):
+        return sum(map(values_in, value.values()))
+    return sum(map(values_in, value)) if isinstance(value, list) else 1
 
 
 def redacted(value: Any) -> Any:

@@ -24,6 +24,7 @@ from cloudcore.store.instances import Instances
 from cloudcore.store.key_pairs import KeyPairs
 from cloudcore.store.memberships import Memberships
 from cloudcore.store.operations import Operations
+from cloudcore.store.prepared import fetched
 from cloudcore.store.quotas import Quotas
 from cloudcore.store.requests import Requests
 from cloudcore.store.roles import Roles
@@ -38,7 +39,7 @@ Repository = TypeVar("Repository")
 def database_time(connection: sa.Connection) -> float:
     """Seconds since the epoch by the database's clock: leases must not depend on clocks of different hosts (I17)."""
     if connection.dialect.name == "sqlite":
-        return float(connection.exec_driver_sql("SELECT (julianday('now') - 2440587.5) * 86400.0").scalar_one())
+        return float(fetched(connection, "SELECT (julianday('now') - 2440587.5) * 86400.0", ())[0][0])
     return float(connection.exec_driver_sql("SELECT extract(epoch FROM clock_timestamp())").scalar_one())
 
 

@@ -3,9 +3,8 @@ volumes and the elastic address, and without user data, which no describe shows 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, fields
-from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,23 +15,31 @@ from cloudcore.domain.volumes import Attachment
 from cloudcore.store.instance_profiles import ProfileAssociations
 from cloudcore.store.instances import from_row
 from cloudcore.store.pages import Wanted, page
+from cloudcore.store.prepared import Prepared
 from cloudcore.store.schema import elastic_addresses, hosts, instance_groups, instances, security_groups
 from cloudcore.store.volumes import Attachments
 
-COLUMNS = [instances.c[field.name] for field in fields(Instance) if field.name != "user_data"]
+NAMES = [field.name for field in fields(Instance)]
+UNSEEN = NAMES.index("user_data")
+COLUMNS = [instances.c[name] for name in NAMES if name != "user_data"]
+STATE, STATES = NAMES.index("state"), {one.value: one for one in State}
 VISIBLE = sa.and_(
     instances.c.project == sa.bindparam("the_project"),
     sa.or_(instances.c.state != State.TERMINATED.value, instances.c.changed > sa.bindparam("since")),
 )
-GROUPS = (
+GROUPS = Prepared(
     sa.select(instance_groups.c.instance, security_groups.c.id, security_groups.c.name)
     .where(instance_groups.c.group_id == security_groups.c.id)
     .where(instance_groups.c.instance.in_(sa.bindparam("ids", expanding=True)))
     .order_by(security_groups.c.id)
 )
-PUBLIC = sa.select(elastic_addresses.c.instance, elastic_addresses.c.address).where(
-    elastic_addresses.c.instance.in_(sa.bindparam("ids", expanding=True))
+PUBLIC = Prepared(
+    sa.select(elastic_addresses.c.instance, elastic_addresses.c.address)
+    .where(elastic_addresses.c.instance.in_(sa.bindparam("ids", expanding=True)))
 )
+EVERY = sa.select(*COLUMNS).where(VISIBLE).order_by(instances.c.created, instances.c.id).limit(sa.bindparam("most"))
+PLAIN = Prepared(EVERY)
+BY_IDS = Prepared(EVERY.where(instances.c.id.in_(sa.bindparam("ids", expanding=True))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +61,7 @@ class InstancePages:
 
     def page(self, project: str, wanted: Wanted, lingers: float) -> list[ShownInstance]:
         """By (created, id). Terminated ones are shown for `lingers` seconds after their last change."""
-        statement = page(instances, COLUMNS, VISIBLE, wanted) if selects(wanted) else plain(wanted.ids is not None)
-        values = {"the_project": project, "since": self._now() - lingers}
-        if not selects(wanted):
-            values |= {"most": wanted.limit} | ({} if wanted.ids is None else {"ids": list(wanted.ids)})
-        rows = self._connection.execute(statement, values)
-        found = [from_row(row) for row in rows]
+        found = self._found(project, wanted, self._now() - lingers)
         ids = [one.id for one in found]
         groups, disks = self.groups(ids), Attachments(self._connection, self._now).of_instances(ids)
         zones = self._zones({one.host for one in found if one.zone is None and one.host})
@@ -72,19 +74,23 @@ class InstancePages:
             for one in found
         ]  # fmt: skip
 
-    def groups(self, ids: Collection[str]) -> dict[str, list[tuple[str, str]]]:
+    def _found(self, project: str, wanted: Wanted, since: float) -> list[Instance]:
+        seen: dict[str, Any] = {"the_project": project, "since": since}
+        if selects(wanted):
+            selected = self._connection.execute(page(instances, COLUMNS, VISIBLE, wanted), seen)
+            return [from_row(row) for row in selected]
+        statement, ids = (PLAIN, None) if wanted.ids is None else (BY_IDS, list(wanted.ids))
+        return [shown_from(row) for row in statement.rows(self._connection, {**seen, "most": wanted.limit}, ids)]
+
+    def groups(self, ids: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
         """{instance: [(group id, name)]}"""
         found: dict[str, list[tuple[str, str]]] = {}
-        if ids:
-            for instance, group, name in self._connection.execute(GROUPS, {"ids": list(ids)}):
-                found.setdefault(instance, []).append((group, name))
+        for instance, group, name in GROUPS.rows(self._connection, {}, ids):
+            found.setdefault(instance, []).append((group, name))
         return found
 
-    def _public(self, ids: Collection[str]) -> dict[str, str]:
-        if not ids:
-            return {}
-        found = self._connection.execute(PUBLIC, {"ids": list(ids)})
-        return {row.instance: row.address for row in found}
+    def _public(self, ids: Sequence[str]) -> dict[str, str]:
+        return dict(PUBLIC.rows(self._connection, {}, ids))
 
     def _zones(self, names: Collection[str]) -> dict[str, str]:
         if not names:
@@ -98,9 +104,8 @@ def selects(wanted: Wanted) -> bool:
     return bool(wanted.equal or wanted.tagged or wanted.after)
 
 
-@cache
-def plain(by_ids: bool) -> sa.Select[Any]:
-    """The page that is asked most: making this statement takes longer than running it."""
-    mine = sa.and_(VISIBLE, instances.c.id.in_(sa.bindparam("ids", expanding=True))) if by_ids else VISIBLE
-    chosen = sa.select(*COLUMNS).where(mine).order_by(instances.c.created, instances.c.id)
-    return chosen.limit(sa.bindparam("most"))
+def shown_from(row: Sequence[Any]) -> Instance:
+    """Of values in the order of COLUMNS."""
+    values = [*row[:UNSEEN], None, *row[UNSEEN:]]
+    values[STATE] = STATES[values[STATE]]
+    return Instance(*values)

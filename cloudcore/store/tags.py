@@ -9,11 +9,12 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cloudcore.errors import CloudError, Code
+from cloudcore.store.prepared import Prepared
 from cloudcore.store.schema import tags
 
 MOST = 50  # per resource, as EC2
-CHUNK = 500  # ids per statement: databases bound the number of parameters
-OF = (
+CHUNK = 512  # ids per statement: databases bound the number of parameters
+OF = Prepared(
     sa.select(tags.c.resource, tags.c.key, tags.c.value)
     .where(tags.c.project == sa.bindparam("the_project"), tags.c.resource.in_(sa.bindparam("ids", expanding=True)))
     .order_by(tags.c.key)
@@ -70,8 +71,7 @@ class Tags:
         found: dict[str, dict[str, str]] = {}
         every = list(resources)
         for at in range(0, len(every), CHUNK):
-            asked = {"the_project": project, "ids": every[at : at + CHUNK]}
-            for resource, key, value in self._connection.execute(OF, asked):
+            for resource, key, value in OF.rows(self._connection, {"the_project": project}, every[at : at + CHUNK]):
                 found.setdefault(resource, {})[key] = value
         return found
 

@@ -21,14 +21,17 @@ from cloudcore.domain.volumes import (
 from cloudcore.errors import CloudError, Code
 from cloudcore.store.instances import LostRace
 from cloudcore.store.pages import Wanted, page
+from cloudcore.store.prepared import Prepared
 from cloudcore.store.schema import attachments, contents, instances, volume_exports, volume_modifications, volumes
 
 COLUMNS = [volumes.c[field.name] for field in fields(Volume)]
-HELD = [attachments.c[field.name] for field in fields(Attachment)]
+HELD_NAMES = [field.name for field in fields(Attachment)]
+HELD_STATE = HELD_NAMES.index("state")
+HELD = [attachments.c[name] for name in HELD_NAMES]
 IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
 FIND = sa.select(*COLUMNS).where(volumes.c.id == sa.bindparam("the_id"))
 OF_VOLUMES = sa.select(*HELD).where(attachments.c.volume.in_(IDS))
-OF_INSTANCES = (
+OF_INSTANCES = Prepared(
     sa.select(*HELD).where(attachments.c.instance.in_(IDS))
     .order_by(attachments.c.root.desc(), attachments.c.since, attachments.c.device)
 )  # fmt: skip
@@ -193,9 +196,9 @@ class Attachments:
 
     def of_instances(self, ids: Collection[str]) -> dict[str, list[Attachment]]:
         found: dict[str, list[Attachment]] = {}
-        if ids:
-            for row in self._connection.execute(OF_INSTANCES, {"ids": list(ids)}):
-                found.setdefault(row.instance, []).append(attachment_of(row))
+        for row in OF_INSTANCES.rows(self._connection, {}, list(ids)):
+            one = Attachment(**dict(zip(HELD_NAMES, row, strict=True)) | {"state": AttachmentState(row[HELD_STATE])})
+            found.setdefault(one.instance, []).append(one)
         return found
 
     def held(self, instance: str) -> list[Held]:

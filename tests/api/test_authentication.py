@@ -148,6 +148,8 @@ class Unavailable:
     def look(self, work: Any, *args: Any) -> Any:
         return fail(CloudError(Code.UNAVAILABLE, "canary: db.internal:5432"))
 
+    glance = look
+
 
 def test_a_host_that_does_not_answer_is_unavailable(house: Any) -> None:
     (id,) = house.run()

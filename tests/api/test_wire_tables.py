@@ -79,7 +79,7 @@ class PostgreSQLInline:
     def transact(self, work: Callable[..., Any], *args: Any) -> Deferred[Any]:
         return maybeDeferred(self.run, work, *args)
 
-    look = transact
+    look = glance = transact
 
     def empty(self) -> None:
         with self._engine.begin() as connection:
@@ -190,7 +190,7 @@ class Away:
     def look(self, work: Any, *args: Any) -> Deferred[Any]:
         return fail(CloudError(self._code, "canary: db.internal:5432"))
 
-    transact = look
+    transact = glance = look
 
 
 WORLD: dict[str, Callable[[Any, Any], None]] = {

@@ -1,7 +1,9 @@
 """Transactions off the reactor: commits that are shared, errors that are not, queues that end."""
 
+import sqlite3
 from threading import Event as Gate
 from threading import current_thread, main_thread
+from time import monotonic
 
 import pytest
 import sqlalchemy as sa
@@ -255,3 +257,75 @@ async def test_the_inline_database_answers_at_once_and_rolls_back():
 ])  # fmt: skip
 def test_postgresql_means_psycopg_3(url, meant):
     assert with_driver(url) == meant
+
+
+# -- reads at once ----------------------------------------------------------------------------------------------------
+
+COUNT = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {}) SELECT count(*) FROM n"
+
+
+def counted(books, most):
+    return books._connection.exec_driver_sql(COUNT.format(most)).scalar(), current_thread() is main_thread()
+
+
+async def test_a_short_read_is_done_at_once(url, opened):
+    done = opened(url).glance(counted, 10)
+    assert done.called
+    assert await done == (10, True)
+
+
+async def test_a_read_that_turns_out_long_is_done_by_a_thread(url, opened):
+    database = opened(url)
+    done = database.glance(counted, 300_000)
+    assert not done.called
+    assert await done == (300_000, False)
+    assert await database.glance(counted, 10) == (10, True)
+
+
+async def test_a_read_at_once_sees_all_that_was_answered_before_and_one_world(url, opened):
+    database = opened(url)
+    for number in range(3):
+        await database.transact(add, f"cell-{number}")
+        assert len(database.glance(names).result) == number + 1
+
+
+async def test_a_read_at_once_waits_for_nobody(url, opened):
+    database = opened(url)
+    commits = Commits(database)
+    first = database.transact(commits.hold)
+    assert commits.entered.wait(10)
+    assert database.glance(names).result == set()
+    commits.held.set()
+    await first
+
+
+async def test_a_read_at_once_cannot_write_and_its_refusals_are_its_own(url, opened):
+    def refused(books):
+        raise CloudError(Code.IN_USE, "here")
+
+    database = opened(url)
+    with pytest.raises(sa.exc.OperationalError, match="readonly"):
+        await database.glance(add, "a")
+    with pytest.raises(CloudError, match="here"):
+        await database.glance(refused)
+    assert await database.glance(names) == set()
+
+
+async def test_a_read_at_once_gives_way_to_who_has_the_whole_file(url, opened, tmp_path):
+    """Nobody takes such a lock but for a moment; the reactor does not wait even that long."""
+    database = opened(url)
+    assert await database.glance(names) == set()
+    other = sqlite3.connect(tmp_path / "cloudcore.db", isolation_level=None)
+    other.execute("PRAGMA locking_mode=EXCLUSIVE")
+    before = monotonic()
+    done = database.glance(names)
+    assert monotonic() - before < 1
+    other.close()
+    assert await done == set()
+
+
+async def test_after_the_end_nothing_is_read(url, opened):
+    database = opened(url)
+    database.stopService()
+    with pytest.raises(CloudError):
+        await database.glance(names)
