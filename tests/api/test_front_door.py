@@ -39,6 +39,7 @@ from cloudcore.store.database import Database
 from cloudcore.store.instance_pages import InstancePages
 from cloudcore.store.pages import Wanted
 from cloudcore.store.schema import metadata
+from tests.api.settling import settle
 
 ACCOUNT = "111111111111"
 IMAGE = "ami-00000000000000001"
@@ -64,6 +65,7 @@ class Conductor:
                 found = books.instances.place(found, "h1", f"10.0.0.{self._next}")
             if found.state in SETTLES:
                 books.instances.observe(found, SETTLES[found.state])
+        settle(books)
 
 
 class Host:
@@ -209,7 +211,7 @@ async def test_boto3_is_told_once_what_is_wrong(tmp_path: Path) -> None:
         refused("InvalidKeyPair.NotFound", ec2.run_instances, KeyName="none", **run)
         refused("VcpuLimitExceeded", ec2.run_instances, **{**run, "MinCount": 20, "MaxCount": 20},
                 InstanceType="m5.4xlarge")
-        refused("UnsupportedOperation", ec2.create_volume, AvailabilityZone="us-east-2a", Size=1)
+        refused("UnsupportedOperation", ec2.create_volume, AvailabilityZone="us-east-2a", Size=1, Encrypted=True)
         door.key = (door.key[0], "wrong")
         refused("AuthFailure", door.client("ec2").describe_instances)
         refused("SignatureDoesNotMatch", door.client("sts").get_caller_identity)

@@ -69,6 +69,29 @@ WHERE = [  # action, parameter that names, what it names, what else the action n
     ("DisassociateAddress", "PublicIp", "public", {}),
     ("ReleaseAddress", "AllocationId", "elastic", {}),
     ("CreateTags", "ResourceId.1", "elastic", {"Tag.1.Key": "a"}),
+    ("DescribeVolumes", "VolumeId.1", "volume", {}),
+    ("DescribeVolumeStatus", "VolumeId.1", "volume", {}),
+    ("DescribeVolumesModifications", "VolumeId.1", "volume", {}),
+    ("DescribeVolumeAttribute", "VolumeId", "volume", {"Attribute": "autoEnableIO"}),
+    ("ModifyVolumeAttribute", "VolumeId", "volume", {"AutoEnableIO.Value": "true"}),
+    ("ModifyVolume", "VolumeId", "volume", {"Size": "9"}),
+    ("DeleteVolume", "VolumeId", "volume", {}),
+    ("AttachVolume", "VolumeId", "volume", {"InstanceId": "i-0fedcba9876543210", "Device": "/dev/sdf"}),
+    ("DetachVolume", "VolumeId", "volume", {}),
+    ("CreateSnapshot", "VolumeId", "volume", {}),
+    ("CreateSnapshots", "InstanceSpecification.InstanceId", "instance", {}),
+    ("CreateVolume", "SnapshotId", "snapshot", {"AvailabilityZone": "us-east-2a"}),
+    ("CopySnapshot", "SourceSnapshotId", "snapshot", {"SourceRegion": "us-east-2"}),
+    ("DescribeSnapshots", "SnapshotId.1", "snapshot", {}),
+    ("DeleteSnapshot", "SnapshotId", "snapshot", {}),
+    ("DescribeSnapshotAttribute", "SnapshotId", "snapshot", {"Attribute": "createVolumePermission"}),
+    ("ModifySnapshotAttribute", "SnapshotId", "snapshot", {"CreateVolumePermission.Add.1.Group": "all"}),
+    ("ResetSnapshotAttribute", "SnapshotId", "snapshot", {"Attribute": "createVolumePermission"}),
+    ("RunInstances", "BlockDeviceMapping.1.Ebs.SnapshotId", "snapshot",
+     {"MinCount": "1", "MaxCount": "1", "ImageId": "ami-00000000000000002",
+      "BlockDeviceMapping.1.DeviceName": "/dev/sdf"}),
+    ("CreateTags", "ResourceId.1", "volume", {"Tag.1.Key": "a"}),
+    ("CreateTags", "ResourceId.1", "snapshot", {"Tag.1.Key": "a"}),
     ("DescribeTags", "Filter.1.Value.1", "instance", {"Filter.1.Name": "resource-id"}),
 ]  # fmt: skip
 NEVER = {"instance": "i-0fedcba9876543210", "group": "sg-0fedcba9876543210", "rule": "sgr-0fedcba9876543210",
@@ -77,7 +100,7 @@ NEVER = {"instance": "i-0fedcba9876543210", "group": "sg-0fedcba9876543210", "ru
          "internet gateway": "igw-0fedcba9876543210", "network acl": "acl-0fedcba9876543210",
          "dhcp options": "dopt-0fedcba9876543210",
          "elastic": "eipalloc-0fedcba9876543210", "association": "eipassoc-0fedcba9876543210",
-         "public": "192.0.2.1"}  # fmt: skip
+         "volume": "vol-0fedcba9876543210", "snapshot": "snap-0fedcba9876543210", "public": "192.0.2.1"}  # fmt: skip
 
 
 def belongings(house: Any) -> dict[str, str]:
@@ -93,6 +116,11 @@ def belongings(house: Any) -> dict[str, str]:
     elastic = house.ask("AllocateAddress")
     allocation = elastic.text("allocationId")
     association = house.ask("AssociateAddress", AllocationId=allocation, InstanceId=instance).text("associationId")
+    volume = house.ask("CreateVolume", AvailabilityZone="us-east-2a", Size=1).text("volumeId")
+    house.settled()
+    snapshot = house.ask("CreateSnapshot", VolumeId=volume).text("snapshotId")
+    house.settled()
+    given |= {"volume": volume, "snapshot": snapshot}
     return given | {"instance": instance, "group": group, "rule": rule, "pair": pair, "image": "ami-00000000000000001",
                     "interface": interface_of(instance), "vpc": default_vpc(ALICE), "elastic": allocation,
                     "association": association, "public": elastic.text("publicIp")}  # fmt: skip
@@ -101,7 +129,8 @@ def belongings(house: Any) -> dict[str, str]:
 def rows(house: Any) -> list[Any]:
     return [house.ask(action, **more).reply.document.partition(b"</requestId>")[2] for action, more in (
         ("DescribeInstances", {}), ("DescribeSecurityGroups", {}), ("DescribeKeyPairs", {}), ("DescribeTags", {}),
-        ("DescribeAddresses", {}), ("DescribeImages", {"Owner.1": "self"}))]  # fmt: skip
+        ("DescribeAddresses", {}), ("DescribeImages", {"Owner.1": "self"}), ("DescribeVolumes", {}),
+        ("DescribeSnapshots", {}))]  # fmt: skip
 
 
 @pytest.mark.parametrize(("action", "parameter", "kind", "more"), WHERE, ids=[f"{one[0]}-{one[2]}" for one in WHERE])
@@ -124,4 +153,4 @@ def test_every_action_that_takes_an_id_is_here() -> None:
     taking = {name for name, action in ACTIONS["ec2"].items()
               if any(one.name == "Resources" or one.name.removesuffix("s").endswith("Id")
                      for one in fields(action.parameters))}  # fmt: skip
-    assert taking - elsewhere == {one[0] for one in WHERE} - {"DescribeTags"}
+    assert taking - elsewhere == {one[0] for one in WHERE} - {"DescribeTags", "CreateSnapshots"}
