@@ -196,6 +196,8 @@ class ComputeAgent(Service):
 
     async def _reboot(self, instance: str) -> Done:
         entry = self._guest(instance)
+        if self._convergence.held(instance):  # it is down for a copy of its volumes, and starts again after that
+            return Done()
         if entry.outcome != "launched":
             raise CloudError(Code.INSTANCE_STATE, f"{instance} does not run")
         try:

@@ -121,6 +121,9 @@ class Convergence:
         """Somebody else acts on a guest that nothing is done to now: it is left alone until `release`."""
         self._held.add(instance)
 
+    def held(self, instance: str) -> bool:
+        return instance in self._held
+
     def release(self, instance: str) -> None:
         self._held.discard(instance)
         self._mark(instance)

@@ -13,8 +13,11 @@ anew: what is stored is named by what it holds.
 
 from __future__ import annotations
 
+import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,11 +25,11 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from cloudcore.blockdev.driver import BaseLayer, BlockDriver
+from cloudcore.blockdev.driver import BaseLayer, BlockDriver, Opened
 from cloudcore.compute.failpoints import Failpoint
 from cloudcore.compute.journal import Entry, Journal
 from cloudcore.compute.patience import first_of
-from cloudcore.compute.volumes import ImageCache
+from cloudcore.compute.volumes import GIB, ImageCache
 from cloudcore.domain.ids import well_formed
 from cloudcore.errors import CloudError, Code
 from cloudcore.journal.lines import InThread
@@ -38,6 +41,7 @@ log = Logger()
 WAIT = 4.0  # seconds an asker waits for the end
 KEPT = 3600.0  # seconds a result is remembered
 TRIES = 5
+COMPRESSED = 3  # how many times more a layer may hold than it takes
 PASSING = frozenset({Code.NO_HYPERVISOR, Code.UNAVAILABLE, Code.VOLUME_IN_USE})  # the next asking may succeed
 
 
@@ -215,6 +219,7 @@ class Copies:
         def heard(percent: int) -> None:
             batch.progress = percent // 2
 
+        await self._check_room(batch.request)
         await tools.live_copies.copy(batch.request.instance, wholes, heard)
         tools.failpoint("compute.copied")
         made = []
@@ -225,6 +230,18 @@ class Copies:
             made.append(await self._stored(batch, file, part))
             batch.progress = 50 + 50 * (number + 1) // len(parts)
         return tuple(made)
+
+    async def _check_room(self, request: WantedCopies) -> None:
+        """A full disk would stop the guests of this host: rather no copy than that."""
+        entry, needed = self._journal.get(request.instance), 0
+        copied = {part.volume for part in request.parts}
+        for disk in entry.wanted.disks if entry is not None else ():
+            if disk.volume in copied:
+                opened = await self._tools.volumes.opened(disk.volume) if disk.remote is None else None
+                size = disk.size_gib * GIB
+                needed += size if opened is None else min(size, await self._tools.in_thread(partial(_held, opened)))
+        if needed > await self._tools.volumes.free():
+            raise CloudError(Code.CAPACITY, f"no room for {needed} bytes of copies")
 
     async def _at_rest(self, batch: Batch, home: Path) -> tuple[MadeSnapshot, ...]:
         instance, parts = batch.request.instance, batch.request.parts
@@ -281,6 +298,15 @@ def check(request: WantedCopies) -> None:
             raise CloudError(Code.BAD_VALUE, f"no copy of {part.volume!r} as {part.snapshot!r}")
     if not well_formed("instance", request.instance) or not request.parts:
         raise CloudError(Code.BAD_VALUE, f"nothing of {request.instance!r} to copy")
+
+
+def _held(opened: Opened) -> int:
+    """Bytes that a whole copy of the volume may take. Its layers may be compressed."""
+    held = 0
+    for path, share in ((opened.path, 1), *((path, COMPRESSED) for path, _ in opened.backing)):
+        with suppress(OSError):
+            held += share * os.stat(path).st_blocks * 512
+    return held
 
 
 def _swept(home: Path) -> None:

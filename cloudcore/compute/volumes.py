@@ -46,9 +46,10 @@ class GuestVolumes:
             raise CloudError(Code.IMAGE_UNAVAILABLE, f"{wanted.instance} has neither volumes nor image")
         found = []
         for disk in wanted.disks:
-            if fresh and disk.make and await self._volumes.opened(disk.volume) is None:
+            missing = fresh and disk.make and await self._volumes.opened(disk.volume) is None
+            if missing:
                 await self._make(disk, still)
-            found.append(await self.open(disk, grow=True))
+            found.append(await self.open(disk, grow=not missing))
             still()
         return tuple(found)
 

@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 
 from cloudcore.compute.copies import KEPT, TRIES, WAIT
 from cloudcore.errors import CloudError, Code
-from cloudcore.rpc.compute import DiskSource, Layer, RemoteDisk, WantedDisk, WantedGuest
+from cloudcore.rpc.compute import DiskSource, InstanceName, Layer, RemoteDisk, WantedDisk, WantedGuest
 from cloudcore.virt.simulated import Pace
 from tests.compute.hosts import GIB, Host, copies, disks, name, volume, wanted
 
@@ -90,6 +90,12 @@ async def test_what_may_pass_is_tried_again_and_the_rest_has_failed(host):
     assert (work.state, work.reason) == ("failed", "the object store does not answer")
 
 
+async def test_no_copy_is_begun_that_would_fill_the_disk(host):
+    host.volumes.free = lambda: succeed(0)
+    work = await asked(host, copies(1))
+    assert (work.state, work.reason[:11]) == ("failed", "no room for")
+
+
 async def test_it_is_not_tried_for_ever(host):
     states = []
     for _ in range(TRIES):
@@ -120,6 +126,7 @@ async def test_a_guest_that_is_down_for_its_copy_stays_down_until_it_is_made(hos
     assert not host.world.guests[name()].running
     assert host.conductor.last(name()) == (1, "started"), "nobody hears that it is down"
     assert (await asked(host, copies(2))).state == "working"
+    await host.agent.reboot(InstanceName(name()))
     wait.callback(None)
     host.advance(1)
     assert host.world.guests[name()].running
