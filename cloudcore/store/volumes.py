@@ -83,7 +83,7 @@ class Volumes:
         self._connection, self._now = connection, now
 
     def insert(self, made: Iterable[Volume]) -> None:
-        self._connection.execute(INSERT_VOLUMES, [asdict(one) | {"state": one.state.value} for one in made])
+        self._connection.execute(INSERT_VOLUMES, [values_of(one) for one in made])
 
     def find(self, volume: str) -> Volume | None:
         """Whoever owns it: for the conductor."""
@@ -178,7 +178,7 @@ class Attachments:
 
     def insert(self, made: Iterable[Attachment]) -> None:
         """Raises BLOCK_DEVICE where the device or the volume is taken."""
-        rows = [asdict(one) | {"state": one.state.value} for one in made]
+        rows = [values_of(one) for one in made]
         try:
             self._connection.execute(INSERT_ATTACHMENTS, rows)
         except sa.exc.IntegrityError:
@@ -255,6 +255,11 @@ class Attachments:
 
     def _same(self, attachment: Attachment) -> tuple[sa.ColumnElement[bool], ...]:
         return attachments.c.volume == attachment.volume, attachments.c.instance == attachment.instance
+
+
+def values_of(one: Volume | Attachment) -> dict[str, Any]:
+    """A row. dataclasses.asdict copies deeply, and takes ten times as long: a launch would feel it."""
+    return {name: getattr(one, name) for name in type(one).__slots__} | {"state": one.state.value}
 
 
 def volume_of(row: sa.Row[Any]) -> Volume:
