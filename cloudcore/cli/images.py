@@ -50,7 +50,8 @@ def image_show(options: Any, console: Console) -> int:
 
 def image_delete(options: Any, console: Console) -> int:
     confirm(options, console, f"deregister image {options.image}")
-    signed(options, lambda client, key: client.action("DeregisterImage", ImageId=options.image))
+    gone = {"ImageId": options.image, "DeleteAssociatedSnapshots": "true"}  # made with it, and of no use without
+    signed(options, lambda client, key: client.action("DeregisterImage", **gone))
     console.record({"deleted": options.image}, options.json)
     return DONE
 
