@@ -63,8 +63,13 @@ class Cloud:
         return done
 
     def up(self, driver: str, *more: str, **extra: str) -> None:
-        self.run("up", "--driver", driver, "--detach", "--no-first-instance", *more, **extra)
-        self.learn()
+        """One that does not come up leaves nothing behind, whatever its fixture does then."""
+        try:
+            self.run("up", "--driver", driver, "--detach", "--no-first-instance", *more, **extra)
+            self.learn()
+        except BaseException:
+            self.remove()
+            raise
 
     def learn(self) -> None:
         lines = self.run("env").stdout
