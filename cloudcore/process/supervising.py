@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,13 +84,17 @@ def start_time(pid: int) -> int | None:
 class Supervised(Service):
     """`argv[0]` is a path or a name in PATH. `startService` raises CloudError(PROGRAM_FAILED) where it does not exist.
 
-    `stopService` ends the child, or leaves a detached one running; `end` ends either.
+    `stopService` ends the child, or leaves a detached one running; `end` ends either. `before` is called ahead of each
+    start of the program.
     """
 
     log = Logger()
 
-    def __init__(self, reactor: Any, argv: Sequence[str], detach: Detached | None = None) -> None:
-        self._reactor, self._argv, self._detach = reactor, tuple(argv), detach
+    def __init__(
+        self, reactor: Any, argv: Sequence[str], detach: Detached | None = None,
+        before: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
+        self._reactor, self._argv, self._detach, self._before = reactor, tuple(argv), detach, before
         self._child: _Child | None = None
         self._adopted: Remembered | None = None
         self._watch = LoopingCall(self._look)
@@ -177,6 +181,7 @@ class Supervised(Service):
             self._ended("it is gone")
 
     def _spawn(self) -> None:
+        self._before()
         self._since = self._reactor.seconds()
         child = self._child = _Child(self)
         # setsid and setpriv (util-linux) replace themselves by the program, so its pid is the one we get

@@ -1,0 +1,125 @@
+"""The volume hosts' end of volumes in guests elsewhere: for each a qemu-nbd with TLS, open to one pre-shared key.
+
+What it serves is what a guest sees, whatever format the volume has here. QEMU's own locks keep it apart from guests and
+copies of this host.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.protocol import Factory  # noqa: I001
+from twisted.internet.protocol import Protocol as Connection
+
+from cloudcore.blockdev.attending import Attended, Task
+from cloudcore.blockdev.driver import Opened
+
+InThread = Callable[[Callable[[], Any]], Deferred[Any]]
+
+CLIENTS = 8  # connections at once: one that comes back may be there before we hear that the old one has gone
+CONNECT = 1.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """`identity` and `key` (hexadecimal) are the pre-shared key of the one who may come."""
+
+    volume: str
+    address: str
+    port: int
+    identity: str
+    key: str
+
+
+class Servers(Protocol):
+    def serve(self, export: Export, opened: Opened) -> Deferred[None]:
+        """As this says, whatever was served before; fires once it answers. CloudErrors: UNAVAILABLE (not yet)."""
+
+    def end(self, volume: str) -> Deferred[None]:
+        """Connections end too. Not served: nothing is done."""
+
+    def port_is_free(self, address: str, port: int) -> bool: ...
+
+
+class NbdServers:
+    """`directory` holds one directory for each volume that is served."""
+
+    def __init__(self, reactor: Any, directory: Path, in_thread: InThread) -> None:
+        self._reactor, self._programs = reactor, Attended(reactor, directory, in_thread)
+
+    def serve(self, export: Export, opened: Opened) -> Deferred[None]:
+        home = self._programs.home(export.volume)
+        keys = f"{export.identity}:{export.key}\n"
+        # QEMU wants the name keys.psk; that another key is another program is said by the id of the credentials
+        name = f"tls-{hashlib.sha256(keys.encode()).hexdigest()[:16]}"
+        argv = (
+            "qemu-nbd", "--object", f"tls-creds-psk,id={name},dir={doubled(home)},endpoint=server", "--tls-creds", name,
+            "--bind", export.address, "--port", str(export.port), "--export-name", export.volume,
+            "--format", opened.format, "--discard=unmap", "--persistent", "--shared", str(CLIENTS), "--", opened.path,
+        )  # fmt: skip
+        return self._programs.run(export.volume, Task(argv, keys), lambda: self._answers(export))
+
+    def end(self, volume: str) -> Deferred[None]:
+        return self._programs.end(volume)
+
+    async def end_all(self) -> None:
+        await self._programs.end_all()
+
+    async def leave(self) -> None:
+        """We end; guests elsewhere go on."""
+        await self._programs.leave()
+
+    def port_is_free(self, address: str, port: int) -> bool:
+        try:
+            socket.create_server((address, port), family=family(address)).close()
+        except OSError:
+            return False
+        return True
+
+    def _answers(self, export: Export) -> Deferred[bool]:
+        return Deferred.fromCoroutine(self._connects(export))
+
+    async def _connects(self, export: Export) -> bool:
+        endpoint = HostnameEndpoint(self._reactor, export.address, export.port, timeout=CONNECT)
+        try:
+            connection: Any = await endpoint.connect(Factory.forProtocol(Connection))
+        except CancelledError:
+            raise
+        except Exception:  # noqa: BLE001 - whatever keeps it from answering
+            return False
+        connection.transport.loseConnection()
+        return True
+
+
+class SimulatedServers:
+    """Nothing is served, and every port is free."""
+
+    def __init__(self) -> None:
+        self.served: dict[str, Export] = {}
+
+    def serve(self, export: Export, opened: Opened) -> Deferred[None]:
+        self.served[export.volume] = export
+        return succeed(None)
+
+    def end(self, volume: str) -> Deferred[None]:
+        self.served.pop(volume, None)
+        return succeed(None)
+
+    def port_is_free(self, address: str, port: int) -> bool:
+        return True
+
+
+def family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def doubled(path: Path) -> str:
+    """A comma within a value of QEMU's options is written twice."""
+    return str(path).replace(",", ",,")
