@@ -77,11 +77,18 @@ def planned(books: Books, step: Step) -> list[Ask]:
             continue
         host, instance = who
         parent = row.content or parent_of(books, row.volume)
+        if row.instance and not instance:  # its agent may have copied it, and never be asked again
+            discard_object(books, place(row.id, row.instance), step.project, step.request_id)
         if (host, instance, parent) != (row.host, row.instance or "", row.content):
             books.snapshots.change(row.id, host=host, instance=instance or None, content=parent)
-        part = SnapshotPart(row.id, row.volume, place_of(row.id), wanted.source_of(books, parent))
+        part = SnapshotPart(row.id, row.volume, place(row.id, instance), wanted.source_of(books, parent))
         groups.setdefault((host, instance, row.reboot), []).append(part)
     return [Ask(host, instance, tuple(parts), reboot) for (host, instance, reboot), parts in groups.items()]
+
+
+def place(snapshot: str, instance: str) -> str:
+    """Two who were asked, one after the other, never write to the same place."""
+    return f"{place_of(snapshot)}-live" if instance else place_of(snapshot)
 
 
 def pending(books: Books, step: Step) -> list[Snapshot]:
@@ -175,7 +182,8 @@ def gave_up(books: Books, step: Step) -> None:
 
 def conclude(books: Books, step: Step, taken: str = "") -> None:
     """All of the batch have ended; images that are made of it are, too."""
-    for image in books.images.of_batch([row.id for row in books.snapshots.batch(step.subject)]):
+    of_it = [row.id for row in books.snapshots.batch(step.subject)]
+    for image in books.images.of_batch(of_it) if of_it else ():
         named = [books.snapshots.find(one.snapshot) for one in image.mappings if one.snapshot]
         ready = [one for one in named if one is not None and one.state is SnapshotState.COMPLETED]
         if taken or len(ready) < len(named):

@@ -11,6 +11,7 @@ from cloudcore.domain.instances import Event, State
 from cloudcore.scheduler.service import Scheduler
 from cloudcore.store.database import Database
 from cloudcore.store.migrating import migrate
+from tests.conductor.storage import FakeImages
 from tests.conductor.world import PROJECT, FakeHost, World, accept, prepare, requested
 
 
@@ -20,6 +21,7 @@ class RealWorld:
     def __init__(self, url):
         migrate(url)
         self.clock, self.bus, self.store = reactor, LoopbackBus(reactor), Database(reactor, url)
+        self.images = FakeImages(self.bus)
         self.services = [self.store, Scheduler(reactor, self.bus, self.store)]
         self.services += [Conductor(reactor, self.bus, self.store, Settings(owner=name, sweep=0.5)) for name in "ab"]
 

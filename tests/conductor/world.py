@@ -53,6 +53,7 @@ from cloudcore.scheduler.service import Scheduler
 from cloudcore.store.books import Books
 from cloudcore.store.database import InlineDatabase
 from cloudcore.store.schema import projects, security_group_rules, security_groups
+from tests.conductor.storage import Disks, FakeImages
 
 PROJECT = "000000000001"
 IMAGE = Image("ami-00000000000000001", PROJECT, "tiny", "", "images/tiny", "images/tiny", "0" * 64, 1024, "raw", 1024,
@@ -61,8 +62,8 @@ LIMITS = {"instances": 1000, "vcpus": 1000}
 GROUP = "sg-00000000000000001"
 
 
-class FakeHost:
-    """Both agents of one host, kept in dictionaries. `deaf` never answers; `stuck` takes orders and does nothing;
+class FakeHost(Disks):
+    """The agents of one host, kept in dictionaries. `deaf` never answers; `stuck` takes orders and does nothing;
     `mute` works without ever reporting; `refuses` is the reason of every failed start."""
 
     def __init__(self, world: World, name: str, epoch: int = 1, memory_mib: int = 65536) -> None:
@@ -77,6 +78,7 @@ class FakeHost:
         self.ensured: list[WantedGuest] = []
         self.network = FakeNetwork(self)
         self._sequence = count(1)
+        self.begin(world.images)
         world.bus.serve(f"compute.{name}", dispatcher(COMPUTE, self))
         world.bus.serve(f"network.{name}", dispatcher(NETWORK, self.network))
 
@@ -92,6 +94,7 @@ class FakeHost:
         before = self.guests.get(request.instance)
         if before is not None and before.generation > request.generation:
             return succeed(Taken(before.generation))
+        self.listed(request)
         if before is None or before.generation < request.generation:
             self._become(request.instance, request.generation, "working")
             if not self.stuck:
@@ -118,6 +121,8 @@ class FakeHost:
             state = "failed"
         assert request.power != "running" or request.instance in self.ports, "a guest without a port"
         self._become(request.instance, request.generation, state)
+        if state != "failed":
+            self.powered(request)
         change = {"running": "started", "stopped": "stopped", "absent": "gone", "failed": "failed"}[state]
         self.tell(request.instance, request.generation, change, self.refuses or "")
 
@@ -138,11 +143,13 @@ class FakeHost:
 
     def power_off_inside(self, instance: str) -> None:
         generation = self.guests[instance].generation
+        self.has.pop(instance, None)
         self._become(instance, generation, "stopped")
         self.tell(instance, generation, "stopped")
 
     def crash(self, instance: str) -> None:
         generation = self.guests[instance].generation
+        self.has.pop(instance, None)
         self._become(instance, generation, "stopped")
         self.tell(instance, generation, "crashed")
 
@@ -209,6 +216,7 @@ class World:
         self.keyring = Keyring(Envelope(b"k" * 32, os.urandom))
         self._numbers = count(1)
         self.conductors: list[Conductor] = []
+        self.images = FakeImages(self.bus)
         self.store.run(prepare, cidr)
         self.scheduler = Scheduler(self.clock, self.bus, self.store)
         self.scheduler.startService()
