@@ -28,6 +28,8 @@ UNKNOWN: Mapping[str, tuple[Code, str]] = {  # what a tag may be put on
     "elastic-ip": (Code.ALLOCATION_UNKNOWN, "allocation ID"),
     "volume": (Code.VOLUME_UNKNOWN, "volume"),
     "snapshot": (Code.SNAPSHOT_UNKNOWN, "snapshot"),
+    "import-image-task": (Code.IMPORT_TASK_UNKNOWN, "import task"),
+    "import-snapshot-task": (Code.IMPORT_TASK_UNKNOWN, "import task"),
     "vpc": (Code.VPC_UNKNOWN, "vpc ID"),
     "subnet": (Code.SUBNET_UNKNOWN, "subnet ID"),
     "network-interface": (Code.INTERFACE_UNKNOWN, "networkInterface ID"),
@@ -171,6 +173,8 @@ def _own(books: Books, call: Call, kind: str, ids: list[str]) -> set[str]:
             return set(books.volumes.of_project(project, ids))
         case "snapshot":
             return {one.id for one in books.snapshots.page(project, wanted) if one.project == project}
+        case "import-image-task" | "import-snapshot-task":
+            return {task.id for task in books.imports.page(project, wanted)}
         case "vpc":
             return {default_vpc(project)}
         case "network-interface":

@@ -81,19 +81,19 @@ def _create(books: Books, call: Call, asked: CreateVolume, zone: str, tags: Mapp
     operation = books.operations.begin("create-volume", made.id, made.generation, call.project, call.request_id)
     if token:
         books.requests.keep(token, [made.id])
-    return Outcome(_answer(made, tags), (made.id,), (operation,))
+    return Outcome(_answer(call, made, tags), (made.id,), (operation,))
 
 
-def _answer(made: Volume, tags: Mapping[str, str]) -> dict[str, Any]:
+def _answer(call: Call, made: Volume, tags: Mapping[str, str]) -> dict[str, Any]:
     """As DescribeVolumes shows it, but for what it is attached to."""
-    shown = volume_views.volume(ShownVolume(made, ()), tagging.shown(tags))
+    shown = volume_views.volume(call, ShownVolume(made, ()), tagging.shown(tags))
     del shown["Attachments"]
     return shown
 
 
 def _again(books: Books, call: Call, ids: Sequence[str]) -> Mapping[str, Any]:
     """The volume that this token made before, in its current state. Raises VOLUME_UNKNOWN when it is gone."""
-    return _answer(books.volumes.owned(call.project, ids[0]), books.tags.of(call.project, ids).get(ids[0], {}))
+    return _answer(call, books.volumes.owned(call.project, ids[0]), books.tags.of(call.project, ids).get(ids[0], {}))
 
 
 def _size(size: int | None, source: Snapshot | None) -> int:
@@ -135,13 +135,17 @@ def removed(books: Books, call: Call, volume: Volume) -> str:
 # -- described --------------------------------------------------------------------------------------------------------
 
 
-def _rows(books: Books, call: Call, wanted: Wanted) -> Sequence[Row[ShownVolume]]:
-    return [Row(one.volume.created, one.volume.id, one) for one in books.volumes.page(call.project, wanted)]
+Seen = tuple[ShownVolume, float]  # and when
 
 
-VOLUME: Kind[ShownVolume] = Kind(
+def _rows(books: Books, call: Call, wanted: Wanted) -> Sequence[Row[Seen]]:
+    found = books.volumes.page(call.project, wanted)
+    return [Row(one.volume.created, one.volume.id, (one, books.now())) for one in found]
+
+
+VOLUME: Kind[Seen] = Kind(
     fetch=_rows,
-    view=lambda call, shown, tags: volume_views.volume(shown, tags),
+    view=lambda call, seen, tags: volume_views.volume(call, seen[0], tags, seen[1]),
     noun="volume",
     tags="volume",
     unknown=Code.VOLUME_UNKNOWN,
@@ -168,9 +172,9 @@ VOLUME: Kind[ShownVolume] = Kind(
     },
 )  # fmt: skip
 
-STATUS: Kind[ShownVolume] = Kind(
+STATUS: Kind[Seen] = Kind(
     fetch=_rows,
-    view=lambda call, shown, tags: volume_views.status(shown.volume, tags),
+    view=lambda call, seen, tags: volume_views.status(call, seen[0].volume, tags),
     noun=VOLUME.noun,
     tags=VOLUME.tags,
     unknown=VOLUME.unknown,

@@ -109,6 +109,7 @@ class Attachment:
     delete_on_termination: bool = False
     root: bool = False
     forced: bool = False
+    released: float | None = None  # since when it is being detached
 
 
 @dataclass(frozen=True, slots=True)

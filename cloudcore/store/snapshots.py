@@ -77,7 +77,8 @@ class Snapshots:
 
     def abandon(self, snapshot: str) -> None:
         """One that is pending belongs to nobody any more: its copy ends, and then it goes."""
-        self.change(snapshot, project="")
+        self.share(snapshot, remove=self.shared_with(snapshot))
+        self.change(snapshot, project="", public=False)
 
     def remove(self, snapshot: str) -> None:
         self._connection.execute(sa.delete(snapshots).where(snapshots.c.id == snapshot))

@@ -47,6 +47,7 @@ attachments = sa.Table(
     flag("delete_on_termination"),
     flag("root"),
     flag("forced", server_default=sa.false()),
+    moment("released", nullable=True),
     sa.UniqueConstraint("instance", "device"),
 )  # fmt: skip
 

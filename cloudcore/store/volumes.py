@@ -209,10 +209,12 @@ class Attachments:
     def move(self, attachment: Attachment, state: AttachmentState, forced: bool = False) -> Attachment:
         """Raises LostRace."""
         same = sa.and_(*self._same(attachment), attachments.c.state == attachment.state.value)
-        moved = sa.update(attachments).where(same).values(state=state.value, forced=forced)
+        leaving = state is AttachmentState.DETACHING
+        released = (attachment.released or self._now()) if leaving else None
+        moved = sa.update(attachments).where(same).values(state=state.value, forced=forced, released=released)
         if self._connection.execute(moved).rowcount != 1:
             raise LostRace(attachment.volume)
-        return replace(attachment, state=state, forced=forced)
+        return replace(attachment, state=state, forced=forced, released=released)
 
     def keep(self, attachment: Attachment, delete_on_termination: bool) -> None:
         changed = sa.update(attachments).where(*self._same(attachment))

@@ -160,6 +160,34 @@ def test_a_forced_detachment_is_written_as_such(house: Any) -> None:
         assert house.works(lambda books: books.attachments.of_volume(volume)).forced is written
 
 
+def test_a_guest_that_does_not_let_go_shows_as_busy(house: Any) -> None:
+    one, volume = running(house), a_volume(house)
+    house.ask("AttachVolume", VolumeId=volume, InstanceId=one, Device="/dev/sdf")
+    house.settled()
+
+    def shown() -> str:
+        return house.ask("DescribeVolumes", **{"VolumeId.1": volume}).text(".//attachmentSet/item/status")
+
+    house.ask("DetachVolume", VolumeId=volume)
+    house.clock.advance(59)
+    assert shown() == "detaching"
+    house.clock.advance(2)
+    assert shown() == "busy"
+    assert house.ask("DetachVolume", VolumeId=volume, Force="true").status == 200
+    assert shown() == "busy"
+    house.settled()
+    assert shown() == ""
+
+
+def test_a_snapshot_that_was_deleted_while_it_was_copied_is_nobodys(house: Any) -> None:
+    snapshot = house.ask("CreateSnapshot", VolumeId=a_volume(house)).text(".//snapshotId")
+    for given in ({"CreateVolumePermission.Add.1.Group": "all"}, {"CreateVolumePermission.Add.1.UserId": BOB}):
+        house.ask("ModifySnapshotAttribute", SnapshotId=snapshot, **given)
+    assert house.ask("DescribeSnapshots", "bob").texts(".//snapshotId") == [snapshot]
+    house.ask("DeleteSnapshot", SnapshotId=snapshot)
+    assert house.ask("DescribeSnapshots", "bob").texts(".//snapshotId") == []
+
+
 def test_what_is_refused_leaves_nothing_behind(house: Any) -> None:
     one, volume = running(house), a_volume(house)
     house.ask("AttachVolume", VolumeId=volume, InstanceId=one, Device="/dev/sdf")
