@@ -83,7 +83,12 @@ class Volumes:
         self._connection, self._now = connection, now
 
     def insert(self, made: Iterable[Volume]) -> None:
-        self._connection.execute(INSERT_VOLUMES, [values_of(one) for one in made])
+        """Raises LostRace where the content has just gone: another try finds out."""
+        rows = [values_of(one) for one in made]
+        try:
+            self._connection.execute(INSERT_VOLUMES, rows)
+        except sa.exc.IntegrityError:
+            raise LostRace(rows[0]["id"]) from None
 
     def find(self, volume: str) -> Volume | None:
         """Whoever owns it: for the conductor."""
