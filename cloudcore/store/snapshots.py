@@ -12,6 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from cloudcore.domain.volumes import Content, Snapshot, SnapshotState
 from cloudcore.errors import CloudError, Code
+from cloudcore.store.instances import LostRace
 from cloudcore.store.pages import Wanted, page
 from cloudcore.store.schema import contents, images, snapshot_permissions, snapshots, volumes
 
@@ -27,8 +28,13 @@ class Snapshots:
         self._connection, self._now = connection, now
 
     def insert(self, made: Iterable[Snapshot]) -> None:
-        if rows := [asdict(one) | {"state": one.state.value} for one in made]:
-            self._connection.execute(sa.insert(snapshots), rows)
+        """Raises LostRace where a content has just gone: another try finds out."""
+        rows = [asdict(one) | {"state": one.state.value} for one in made]
+        try:
+            if rows:
+                self._connection.execute(sa.insert(snapshots), rows)
+        except sa.exc.IntegrityError:
+            raise LostRace(rows[0]["id"]) from None
 
     def find(self, snapshot: str) -> Snapshot | None:
         """Whoever owns it: for the conductor."""

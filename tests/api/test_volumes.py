@@ -12,6 +12,7 @@ from twisted.internet.threads import deferToThread
 
 from cloudcore.domain.instances import Event
 from cloudcore.domain.volumes import AttachmentState, Content, Snapshot, SnapshotState, VolumeState
+from cloudcore.store.instances import LostRace
 from cloudcore.store.schema import audit, operations
 from tests.api.conftest import ALICE, BOB, IMAGE, PUBLIC_IMAGE, START
 from tests.api.test_front_door import IMAGE as DOOR_IMAGE
@@ -261,6 +262,18 @@ def test_describes_of_volumes_ask_as_often_for_many_as_for_one(house: Any) -> No
         house.ask("CreateSnapshot", VolumeId=a_volume(house))
     running(house, "10.0.0.10")
     assert [statements(action) for action in ("DescribeVolumes", "DescribeInstances")] == few[:2]
+
+
+def test_what_names_a_content_that_has_gone_meanwhile_is_tried_again(house: Any) -> None:
+    """The database refuses it; the next try reads what is there now."""
+
+    def insert(books: Any) -> None:
+        id = "snap-00000000000000009"
+        books.snapshots.insert([Snapshot(id, ALICE, "vol-ffffffff", 1, SnapshotState.COMPLETED, START, id,
+                                         content="e" * 64)])  # fmt: skip
+
+    with pytest.raises(LostRace):
+        house.works(insert)
 
 
 # -- clients ----------------------------------------------------------------------------------------------------------

@@ -39,8 +39,9 @@ class Conducted:
         auth.create_access_key("alice", "alice").addCallback(made.append)
         cloud = Cloud(
             clock=world.clock, random=os.urandom, database=world.store, auth=auth, images=client(IMAGES, world.bus),
-            conductor=client(CONDUCTOR, world.bus), compute_of=lambda host: client(COMPUTE, world.bus, f"compute.{host}"),
-            off_reactor=maybeDeferred, page_secret=b"secret", zones=(ZONE,))  # fmt: skip
+            conductor=client(CONDUCTOR, world.bus), off_reactor=maybeDeferred,
+            compute_of=lambda host: client(COMPUTE, world.bus, f"compute.{host}"),
+            page_secret=b"secret", zones=(ZONE,))  # fmt: skip
         keys = {"alice": (made[0].id, made[0].secret.reveal())}
         self.house = House(world.clock, world.store, Beyond(), cloud, Api(cloud), keys)
 
