@@ -111,9 +111,23 @@ def draft_of(books: Books, instance: Instance) -> Draft:
     held = [one for one in books.attachments.held(instance.id) if one.attachment.state is not AttachmentState.DETACHING]
     disks = tuple(disk(one, lies_over(books, one)) for one in held)
     image = None if any(one.attachment.root for one in held) else books.images.find(instance.image)
+    if image is not None and instance.disk_revision:
+        disks = own_root(books, instance, image) + disks  # whatever else it has or had: the list says all
+        image = None
     elsewhere = tuple(one.volume for one in held if one.volume.host not in (None, instance.host))
     served = tuple(one.volume for one in held if one.served and one.volume.host == instance.host)
     return Draft(instance, guest(instance, image, disks), elsewhere, served)
+
+
+def own_root(books: Books, instance: Instance, image: Image) -> tuple[WantedDisk, ...]:
+    """The root disk of an instance of the first release, which is no volume of anybody's; its host calls it so. None
+    where the root was a volume, and has been detached: then nothing was claimed for a disk of its own."""
+    held = books.hosts.held(instance.id)
+    if held is None or not held.disk_gib:
+        return ()
+    top = Layer(image.source, image.sha256, image.size, image.format, image.virtual_size)
+    name = instance.id.replace("i-", "vol-", 1)
+    return (WantedDisk(name, "/dev/sda1", instance.disk_gib, make=True, source=DiskSource(top)),)
 
 
 def lies_over(books: Books, held: Held) -> list[Content]:

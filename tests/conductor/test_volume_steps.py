@@ -251,6 +251,24 @@ def test_the_root_of_a_stopped_instance_can_be_changed(world):
     at_rest(world)
 
 
+def test_an_instance_without_volumes_keeps_its_own_disk_whatever_is_attached(world):
+    """As one of the first release, which has no rows of volumes."""
+    [instance] = world.launch()
+    world.run(4)
+    host = host_of(world, world.find(instance).host)
+    own = instance.replace("i-", "vol-")
+    host.storage.sizes[own] = 1
+    assert host.lists[instance] == (0, ())
+    made = near(world, instance)
+    for wish, has in ((wishes.attach, {own, made}), (wishes.detach, {own})):
+        do(world, wish, made, *([instance] if wish is wishes.attach else []))
+        assert host.disks_of(instance) == has
+    world.request(instance, Event.TERMINATE)
+    world.run(4)
+    assert world.state(instance) is State.TERMINATED
+    assert world.used() == (0, 0, 0)
+
+
 # -- growing ----------------------------------------------------------------------------------------------------------
 
 
