@@ -114,6 +114,11 @@ class Writers:
 
         return write
 
+    def _member(self, ref: Any, tag: str) -> tuple[str, Callable[[Any], str] | None, str, Write]:
+        """A scalar's form stands beside the closure that writes it: most of an answer are scalars, and each call that
+        they do without counts."""
+        return f"<{tag}>", SCALARS.get(ref.type_name), f"</{tag}>", self._element(ref, tag)
+
     def _flat(self, shape: Any, tag: str) -> Write:
         item = self._element(shape.member, tag)
 
@@ -133,12 +138,16 @@ class Writers:
         return known
 
     def _structure(self, shape: Any) -> Write:
-        members = {name: self._element(ref, ref.serialization.get("name", name)) for name, ref in shape.members.items()}
+        members = {name: self._member(ref, ref.serialization.get("name", name)) for name, ref in shape.members.items()}
 
         def write(value: Mapping[str, Any], out: list[str]) -> None:
             for name, item in value.items():
                 if item is not None:
-                    members[name](item, out)
+                    opening, form, closing, element = members[name]
+                    if form is None:
+                        element(item, out)
+                    else:
+                        out.append(f"{opening}{form(item)}{closing}")
 
         return write
 

@@ -37,7 +37,7 @@ class SimulatedVolumes:
             if self._size(volume) is not None:
                 return
             wanted = whole_gib(max(size, layers[0].virtual_size if layers else 0))
-            if wanted > self._free():
+            if self._capacity < CAPACITY and wanted > self._free():  # to add up all that is there takes long
                 raise CloudError(Code.CAPACITY, f"no space left for volumes in {self._directory}")
             self._write(volume, wanted, [(layer.sha256, layer.format) for layer in layers])
 

@@ -28,6 +28,7 @@ from cloudcore.config.model import Config
 from cloudcore.config.places import endpoints_file, log_file, private_key_file
 from cloudcore.daemon.json_log import JsonLines, observer
 from cloudcore.errors import CloudError, Code
+from cloudcore.process.garbage import settle
 from cloudcore.virt import kvm_selftest
 
 log = Logger()
@@ -118,6 +119,7 @@ async def serve(clock: Any, options: Any, console: Console, config: Config, star
     with nullcontext(Step("", console.err)) if options.in_background else step("daemons", console.err) as shown:
         running = await started(clock, start(clock, config, options.state))
         shown.result = " ".join(doors(options.state))
+    settle()
     clock.addSystemEventTrigger("before", "shutdown", stopping(console, options, opened, running))
     if not options.in_background:
         await warn_of_emulation(clock, config, options, console)

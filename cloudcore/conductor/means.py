@@ -41,7 +41,7 @@ class Means:
         return await self.guarded(name, lambda: self.store.transact(work, *args))
 
     async def look(self, work: Callable[..., T], *args: Any) -> T:
-        return await self.store.look(work, *args)
+        return await self.store.glance(work, *args)
 
     async def guarded(self, name: str, effect: Callable[[], Awaitable[T]]) -> T:
         """The effect between its two failpoints."""

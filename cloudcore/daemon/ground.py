@@ -27,6 +27,7 @@ from cloudcore.config.places import database_url, master_key_file
 from cloudcore.daemon.failpoints import Failpoint, from_environment
 from cloudcore.errors import CloudError, Code
 from cloudcore.images.objects import ObjectStore
+from cloudcore.process.garbage import settle
 from cloudcore.rpc.contract import Bus, Contract, dispatcher
 from cloudcore.signing.signer import Signer
 from cloudcore.store import migrating
@@ -169,7 +170,7 @@ class Assembled(Stack):
 
     def startService(self) -> None:
         super().startService()
-        Deferred.fromCoroutine(self._assemble(self)).addErrback(self._failed)
+        Deferred.fromCoroutine(self._assemble(self)).addCallbacks(lambda nothing: settle(), self._failed)
 
     def _failed(self, failure: Any) -> None:
         if failure.check(CloudError):

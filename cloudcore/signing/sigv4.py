@@ -21,6 +21,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from enum import Enum
+from functools import lru_cache
 from time import gmtime, strftime, strptime
 
 from cloudcore.signing.heads import ALGORITHM, STAMP, TERMINATOR, Head, canonical_request, signature, signing_key
@@ -115,7 +116,8 @@ def read_claim(head: Head) -> Claim | None:
     if tokens and (in_header or tokens != [TOKEN] or TOKEN.lower() in head.headers):
         raise BadSignature(Kind.MALFORMED, f"{TOKEN} stands once: in the header, or in the query of a presigned URL")
     if in_header:
-        return replace(_from_header(head), token=head.headers.get(TOKEN.lower()))
+        claim, token = _from_header(head), head.headers.get(TOKEN.lower())
+        return claim if token is None else replace(claim, token=token)
     if TOKEN.lower() in head.headers:
         raise BadSignature(Kind.MALFORMED, f"The {TOKEN} of a presigned URL stands in its query")
     for name in QUERY:
@@ -173,6 +175,7 @@ def _claim(credential: str, stamp: str, signed: str, given: str, expires: int | 
     return Claim(parts[0], parts[1], parts[2], parts[3], stamp, names, given, expires)
 
 
+@lru_cache(1024)  # a stamp is asked for twice in each request, and requests of one second share theirs
 def _moment(stamp: str) -> int | None:
     """Seconds since the epoch."""
     try:

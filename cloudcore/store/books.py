@@ -7,7 +7,7 @@ commits when it returns.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import sqlalchemy as sa
 
@@ -43,33 +43,48 @@ def database_time(connection: sa.Connection) -> float:
     return float(connection.exec_driver_sql("SELECT extract(epoch FROM clock_timestamp())").scalar_one())
 
 
+class Kept(Generic[Repository]):
+    """A repository of `Books`, made when it is first asked for: most transactions need few of them."""
+
+    def __init__(self, repository: Callable[[sa.Connection, Callable[[], float]], Repository]) -> None:
+        self._repository = repository
+
+    def __set_name__(self, owner: type[Books], name: str) -> None:
+        self._name = name
+
+    def __get__(self, books: Books, owner: type[Books]) -> Repository:
+        made = books.__dict__[self._name] = books.over(self._repository)
+        return made
+
+
 class Books:
+    instances = Kept(Instances)
+    operations = Kept(Operations)
+    hosts = Kept(Hosts)
+    addresses = Kept(Addresses)
+    elastic = Kept(ElasticAddresses)
+    images = Kept(Images)
+    volumes = Kept(Volumes)
+    attachments = Kept(Attachments)
+    snapshots = Kept(Snapshots)
+    contents = Kept(Contents)
+    imports = Kept(ImportTasks)
+    key_pairs = Kept(KeyPairs)
+    groups = Kept(SecurityGroups)
+    memberships = Kept(Memberships)
+    tags = Kept(Tags)
+    quotas = Kept(Quotas)
+    requests = Kept(Requests)
+    roles = Kept(Roles)
+    identity_tags = Kept(IdentityTags)
+    profiles = Kept(InstanceProfiles)
+    profile_associations = Kept(ProfileAssociations)
+    instance_keys = Kept(InstanceKeys)
+    audit = Kept(Audit)
+
     def __init__(self, connection: sa.Connection, now: Callable[[sa.Connection], float] = database_time) -> None:
         self._connection, self._clock = connection, now
         self._now: float | None = None
-        self.instances = Instances(connection, self.now)
-        self.operations = Operations(connection, self.now)
-        self.hosts = Hosts(connection, self.now)
-        self.addresses = Addresses(connection, self.now)
-        self.elastic = ElasticAddresses(connection, self.now)
-        self.images = Images(connection, self.now)
-        self.volumes = Volumes(connection, self.now)
-        self.attachments = Attachments(connection, self.now)
-        self.snapshots = Snapshots(connection, self.now)
-        self.contents = Contents(connection, self.now)
-        self.imports = ImportTasks(connection, self.now)
-        self.key_pairs = KeyPairs(connection, self.now)
-        self.groups = SecurityGroups(connection, self.now)
-        self.memberships = Memberships(connection, self.now)
-        self.tags = Tags(connection, self.now)
-        self.quotas = Quotas(connection, self.now)
-        self.requests = Requests(connection, self.now)
-        self.roles = Roles(connection, self.now)
-        self.identity_tags = IdentityTags(connection, self.now)
-        self.profiles = InstanceProfiles(connection, self.now)
-        self.profile_associations = ProfileAssociations(connection, self.now)
-        self.instance_keys = InstanceKeys(connection, self.now)
-        self.audit = Audit(connection, self.now)
 
     def now(self) -> float:
         """One moment for the whole transaction."""

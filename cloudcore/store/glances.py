@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 INSTRUCTIONS = 200  # between two looks at the budget
 BUDGET = 100  # looks: 20,000 instructions, which a hundred instances with all that is shown of them stay below
-LONGEST = 0.005  # seconds until what waits for a slow disk is interrupted at the next look
+LONGEST = 0.02  # seconds until what waits for a slow disk is interrupted at the next look
 
 
 class TooLong(Exception):

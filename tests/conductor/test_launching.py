@@ -317,6 +317,8 @@ class AwayAtFirst:
     def look(self, work, *args):
         return self._store.look(work, *args)
 
+    glance = look
+
 
 @pytest.mark.parametrize("times", [1, 2, 3, 7])
 def test_a_database_that_is_away_at_first_only_delays(world, times):
