@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -24,17 +24,27 @@ from cloudcore.store.pages import Wanted, page
 from cloudcore.store.prepared import Prepared
 from cloudcore.store.schema import attachments, contents, instances, volume_exports, volume_modifications, volumes
 
-COLUMNS = [volumes.c[field.name] for field in fields(Volume)]
+NAMES = [field.name for field in fields(Volume)]
+STATE = NAMES.index("state")
+COLUMNS = [volumes.c[name] for name in NAMES]
 HELD_NAMES = [field.name for field in fields(Attachment)]
 HELD_STATE = HELD_NAMES.index("state")
 HELD = [attachments.c[name] for name in HELD_NAMES]
 IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
 FIND = sa.select(*COLUMNS).where(volumes.c.id == sa.bindparam("the_id"))
-OF_VOLUMES = sa.select(*HELD).where(attachments.c.volume.in_(IDS))
+OF_VOLUMES = Prepared(sa.select(*HELD).where(attachments.c.volume.in_(IDS)))
 OF_INSTANCES = Prepared(
     sa.select(*HELD).where(attachments.c.instance.in_(IDS))
     .order_by(attachments.c.root.desc(), attachments.c.since, attachments.c.device)
 )  # fmt: skip
+EVERY = (
+    sa.select(*COLUMNS).where(volumes.c.project == sa.bindparam("the_project"))
+    .order_by(volumes.c.created, volumes.c.id).limit(sa.bindparam("most"))
+)  # fmt: skip
+PLAIN, BY_IDS = Prepared(EVERY), Prepared(EVERY.where(volumes.c.id.in_(IDS)))
+INSTANCE = "instance"  # of attachments: what clients look for most
+BY_INSTANCES = Prepared(EVERY.where(volumes.c.id.in_(
+    sa.select(attachments.c.volume).where(attachments.c.instance.in_(IDS)))))  # fmt: skip
 MINE: sa.BindParameter[Any] = sa.bindparam("the_instance")
 BEING_MADE = sa.exists().where(volumes.c.id == attachments.c.volume, volumes.c.state == "creating")
 LAUNCHED = (
@@ -109,15 +119,24 @@ class Volumes:
 
     def page(self, project: str, wanted: Wanted) -> list[ShownVolume]:
         """By (created, id). `equal` may name the column `instance` of attachments as well."""
-        visible = volumes.c.project == project
-        if instances_wanted := wanted.equal.get("instance"):
-            held = sa.select(attachments.c.volume).where(attachments.c.instance.in_(list(instances_wanted)))
-            visible = sa.and_(visible, volumes.c.id.in_(held))
-            wanted = replace(wanted, equal={name: v for name, v in wanted.equal.items() if name != "instance"})
-        rows = self._connection.execute(page(volumes, COLUMNS, visible, wanted))
-        found = [volume_of(row) for row in rows]
+        found = self._found(project, wanted)
         attached = self._held([one.id for one in found])
         return [ShownVolume(one, tuple(attached.get(one.id, ()))) for one in found]
+
+    def _found(self, project: str, wanted: Wanted) -> list[Volume]:
+        values: dict[str, Any] = {"the_project": project, "most": wanted.limit}
+        among = wanted.equal.get(INSTANCE)
+        if not (wanted.tagged or wanted.after or wanted.equal.keys() - {INSTANCE} or (among and wanted.ids)):
+            statement, ids = (BY_IDS, wanted.ids) if among is None else (BY_INSTANCES, among)
+            prepared = PLAIN.rows(self._connection, values) if ids is None else statement.rows(
+                self._connection, values, list(ids))  # fmt: skip
+            return [volume_from(row) for row in prepared]
+        visible = volumes.c.project == project
+        if among is not None:
+            held = sa.select(attachments.c.volume).where(attachments.c.instance.in_(list(among)))
+            visible = sa.and_(visible, volumes.c.id.in_(held))
+        rest = replace(wanted, equal={name: chosen for name, chosen in wanted.equal.items() if name != INSTANCE})
+        return [volume_of(row) for row in self._connection.execute(page(volumes, COLUMNS, visible, rest))]
 
     def on_host(self, host: str) -> list[Volume]:
         there = sa.select(*COLUMNS).where(volumes.c.host == host)
@@ -171,9 +190,9 @@ class Volumes:
 
     def _held(self, ids: Collection[str]) -> dict[str, list[Attachment]]:
         found: dict[str, list[Attachment]] = {}
-        if ids:
-            for row in self._connection.execute(OF_VOLUMES, {"ids": list(ids)}):
-                found.setdefault(row.volume, []).append(attachment_of(row))
+        for row in OF_VOLUMES.rows(self._connection, {}, list(ids)):
+            one = attachment_from(row)
+            found.setdefault(one.volume, []).append(one)
         return found
 
 
@@ -192,8 +211,8 @@ class Attachments:
                                                 "already in use") from None  # fmt: skip
 
     def of_volume(self, volume: str) -> Attachment | None:
-        row = self._connection.execute(OF_VOLUMES, {"ids": [volume]}).one_or_none()
-        return attachment_of(row) if row else None
+        rows = OF_VOLUMES.rows(self._connection, {}, [volume])
+        return attachment_from(rows[0]) if rows else None
 
     def of_instance(self, instance: str) -> list[Attachment]:
         """The root's first."""
@@ -202,7 +221,7 @@ class Attachments:
     def of_instances(self, ids: Collection[str]) -> dict[str, list[Attachment]]:
         found: dict[str, list[Attachment]] = {}
         for row in OF_INSTANCES.rows(self._connection, {}, list(ids)):
-            one = Attachment(**dict(zip(HELD_NAMES, row, strict=True)) | {"state": AttachmentState(row[HELD_STATE])})
+            one = attachment_from(row)
             found.setdefault(one.instance, []).append(one)
         return found
 
@@ -269,6 +288,20 @@ def values_of(one: Volume | Attachment) -> dict[str, Any]:
     return {name: getattr(one, name) for name in type(one).__slots__} | {"state": one.state.value}
 
 
+def volume_from(row: Sequence[Any]) -> Volume:
+    """Of values in the order of COLUMNS."""
+    values = list(row)
+    values[STATE] = VolumeState(values[STATE])
+    return Volume(*values)
+
+
+def attachment_from(row: Sequence[Any]) -> Attachment:
+    """Of values in the order of HELD."""
+    values = list(row)
+    values[HELD_STATE] = AttachmentState(values[HELD_STATE])
+    return Attachment(*values)
+
+
 def volume_of(row: sa.Row[Any]) -> Volume:
     values = dict(row._mapping)
     return Volume(**values | {"state": VolumeState(values["state"])})
@@ -285,8 +318,3 @@ def held_of(row: sa.Row[Any]) -> Held:
         Content(**top) if top["id"] is not None else None,
         served,
     )
-
-
-def attachment_of(row: sa.Row[Any]) -> Attachment:
-    values = dict(row._mapping)
-    return Attachment(**values | {"state": AttachmentState(values["state"])})
