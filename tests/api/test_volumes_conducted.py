@@ -154,3 +154,42 @@ def test_snapshots_of_a_running_guest_become_volumes_and_instances(cloud: Conduc
     cloud.world.run(10)
     at_rest(cloud.world)
     assert cloud.world.images.objects == {"images/tiny": ROOT}, "nothing is left but what was there before"
+
+
+def test_a_volume_that_is_deleted_while_it_grows_gives_back_what_it_was_to_take(cloud: Conducted) -> None:
+    volume = cloud.ask("CreateVolume", seconds=5, AvailabilityZone=ZONE, Size=2).text(".//volumeId")
+    cloud.ask("ModifyVolume", VolumeId=volume, Size=5)
+    cloud.ask("DeleteVolume", seconds=8, VolumeId=volume)
+    assert cloud.house.ask("DescribeVolumes", **{"VolumeId.1": volume}).code == "InvalidVolume.NotFound"
+    at_rest(cloud.world)
+    usage = cloud.world.store.run(lambda books: books.quotas.usage(PROJECT))
+    assert (usage["volumes"][0], usage["volume-gigabytes"][0]) == (0, 0)
+
+
+def test_a_volume_that_cannot_grow_keeps_its_size_and_may_be_asked_again(cloud: Conducted) -> None:
+    volume = cloud.ask("CreateVolume", seconds=5, AvailabilityZone=ZONE, Size=2).text(".//volumeId")
+    cloud.ask("ModifyVolume", seconds=8, VolumeId=volume, Size=5000)
+    assert cloud.ask("DescribeVolumesModifications").text(".//modificationState") == "failed"
+    assert (cloud.volume(volume), cloud.volume(volume, ".//size")) == ("available", "2")
+    at_rest(cloud.world)
+    cloud.ask("ModifyVolume", seconds=8, VolumeId=volume, Size=4)
+    assert cloud.volume(volume, ".//size") == "4"
+    at_rest(cloud.world)
+
+
+def test_a_volume_that_a_guest_cannot_take_is_available_again(cloud: Conducted) -> None:
+    one, (root,) = launched(cloud)
+    volume = cloud.ask("CreateVolume", seconds=5, AvailabilityZone=ZONE, Size=2).text(".//volumeId")
+    for host in cloud.world.hosts:
+        host.rejects[volume] = "no slot is free"
+    cloud.ask("AttachVolume", seconds=8, VolumeId=volume, InstanceId=one, Device="/dev/sdf")
+    assert (cloud.volume(volume), cloud.in_guest(one)) == ("available", {root})
+    at_rest(cloud.world)
+
+
+def test_what_fits_nowhere_ends_in_error_and_can_be_deleted(cloud: Conducted) -> None:
+    volume = cloud.ask("CreateVolume", seconds=8, AvailabilityZone=ZONE, Size=9000).text(".//volumeId")
+    assert cloud.volume(volume) == "error"
+    cloud.ask("DeleteVolume", seconds=5, VolumeId=volume)
+    at_rest(cloud.world)
+    assert cloud.ask("DescribeVolumes").texts(".//volumeId") == []
