@@ -5,10 +5,10 @@ each time, and what the host answers moves the attachments. So none stays attach
 from __future__ import annotations
 
 from cloudcore.conductor import wanted
-from cloudcore.conductor.detaching import detach
+from cloudcore.conductor.detaching import detach, detach_all
 from cloudcore.conductor.means import Means
 from cloudcore.conductor.reaching import CannotServe, reached, withheld
-from cloudcore.conductor.subjects import REASON_LENGTH, Outdated, again, finish
+from cloudcore.conductor.subjects import REASON_LENGTH, again, finish
 from cloudcore.conductor.wanted import Draft
 from cloudcore.domain.instances import Instance, State
 from cloudcore.domain.volumes import AttachmentState, VolumeState
@@ -75,22 +75,25 @@ async def redisk(means: Means, step: Step) -> Step | None:
 
 
 def nobody_told(books: Books, step: Step) -> Step | None:
-    """One without a place gets its volumes with its start, so that the rows say all there is."""
+    """One without a place gets its volumes with its start, so that the rows say all there is. One that has ended has
+    left its own; what came to it in that very moment goes now."""
     instance = books.instances.find(step.subject)
     if instance is not None and instance.host is not None and instance.state not in ENDING:
         books.operations.again(step, SOONEST)  # it has just been placed
         return None
-    if instance is not None and instance.state not in ENDING:
+    if instance is not None and instance.state is State.TERMINATED:
+        detach_all(books, instance, step.request_id)
+    elif instance is not None and instance.state is not State.SHUTTING_DOWN:
         for held in books.attachments.held(instance.id):
             settle(books, step, instance, held, held.attachment.state is AttachmentState.ATTACHING)
     return books.operations.finish(step)
 
 
 def redisked(books: Books, step: Step, told: WantedDisks, work: DiskWork) -> None:
-    """Raises Outdated when the instance has gone."""
     instance = books.instances.find(step.subject)
     if instance is None or instance.state in ENDING:
-        raise Outdated(step.subject)
+        books.operations.again(step, 0.0)  # there is nobody to tell
+        return
     if work.state == OUTDATED and work.revision >= instance.disk_revision:  # the books are those of a backup
         books.instances.modify(instance, disk_revision=work.revision + 1)
     if work.state == OUTDATED or instance.disk_revision != told.revision:

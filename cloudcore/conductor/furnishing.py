@@ -6,10 +6,11 @@ from cloudcore.conductor import wanted
 from cloudcore.conductor.choosing import NoRoom, choose
 from cloudcore.conductor.detaching import forget
 from cloudcore.conductor.means import Means
-from cloudcore.conductor.subjects import REASON_LENGTH, Outdated, again, current_volume, finish
+from cloudcore.conductor.subjects import REASON_LENGTH, again, current_volume, finish, in_time
 from cloudcore.domain.operations import GIVES_UP, retry_delay
 from cloudcore.domain.placement import Demand
 from cloudcore.domain.volumes import Volume, VolumeEvent
+from cloudcore.rpc.faults import BusFault
 from cloudcore.rpc.scheduler import Needs
 from cloudcore.rpc.volume import FAILED, READY, WORKING, WantedVolume, Work
 from cloudcore.store.books import Books
@@ -23,6 +24,7 @@ async def lodge(means: Means, step: Step) -> Step | None:
     volume = await means.look(current_volume, step)
     if volume.host is not None:
         return await means.transact("lodge", finish, step)
+    await means.look(in_time, step)
     needs = Needs(step.operation, 0, 0, volume.size_gib, volume.zone or None)
     try:
         return await choose(means, "lodge", step, needs, claim)
@@ -43,8 +45,13 @@ def claim(books: Books, step: Step, hosts: tuple[str, ...]) -> Step | None:
 
 
 async def furnish(means: Means, step: Step) -> Step | None:
+    """A host that works may take its time: a large snapshot comes from afar. One that does not answer is given up."""
     host, ask = await means.look(furnished_volume, step)
-    work = await tell(means, "furnish", host, ask)
+    try:
+        work = await tell(means, "furnish", host, ask)
+    except BusFault:
+        await means.look(in_time, step)
+        raise
     if work.state == READY:
         return await means.transact("furnished", furnished, step)
     if work.state == WORKING:
@@ -111,9 +118,7 @@ async def erase(means: Means, step: Step) -> Step | None:
 
 
 def going(books: Books, step: Step) -> tuple[Volume, bool]:
-    volume = books.volumes.find(step.subject)
-    if volume is None or volume.generation != step.generation:
-        raise Outdated(step.subject)
+    volume = current_volume(books, step)
     return volume, books.snapshots.pending_of(volume.id)
 
 

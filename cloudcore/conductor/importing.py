@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cloudcore.conductor.discarding import discard_object, keep
 from cloudcore.conductor.means import Means
-from cloudcore.conductor.subjects import REASON_LENGTH, GaveUp, Outdated
+from cloudcore.conductor.subjects import REASON_LENGTH, Outdated, in_time
 from cloudcore.domain.images import Image, Mapping
 from cloudcore.domain.imports import ImportState, ImportTask
 from cloudcore.domain.operations import GIVES_UP
@@ -46,8 +46,7 @@ def accepted(books: Books, step: Step) -> ImportTask:
     task = books.imports.find(step.subject)
     if task is None:
         raise Outdated(step.subject)
-    if books.now() > step.deadline:
-        raise GaveUp(step.subject)
+    in_time(books, step)
     return task
 
 

@@ -17,7 +17,9 @@ from cloudcore.conductor.means import Means
 from cloudcore.conductor.reaching import at_rest, whole
 from cloudcore.conductor.wanted import Draft
 from cloudcore.domain.instances import AWAITS, Instance
+from cloudcore.errors import CloudError
 from cloudcore.rpc.compute import GuestSummary, Nothing
+from cloudcore.rpc.faults import BusFault
 from cloudcore.rpc.network import Everything, Port, PortSummary, WantedNetwork
 from cloudcore.store.books import Books
 
@@ -28,7 +30,7 @@ log = Logger()
 
 
 async def reconcile(means: Means, host: str) -> None:
-    """Raises BusFault when an agent does not answer."""
+    """Raises BusFault when an agent does not answer, CloudError when a guest's volume of another host cannot be had."""
     instances = await means.look(on_host, host)
     guests = (await means.compute(host).present(Nothing())).guests
     ports = (await means.network(host).present(Everything())).ports
@@ -41,10 +43,17 @@ async def reconcile(means: Means, host: str) -> None:
     elastics = await means.look(held_by, host)
     for at in range(0, len(elastics), ELASTICS_AT_ONCE):
         await means.network(host).ensure(WantedNetwork(elastics=elastics[at : at + ELASTICS_AT_ONCE]))
+    unreachable: list[Exception] = []
     for draft in await means.look(guests_of, behind(instances, guests)):
-        guest = await (whole if draft.guest.power == "running" else at_rest)(means, draft)
-        await means.compute(host).ensure(guest)
+        try:
+            guest = await (whole if draft.guest.power == "running" else at_rest)(means, draft)
+        except (BusFault, CloudError) as problem:  # a volume of another host; other guests wait for it no longer
+            unreachable.append(problem)
+        else:
+            await means.compute(host).ensure(guest)
     await means.store.transact(hurry, host)
+    if unreachable:
+        raise unreachable[0]
 
 
 def behind(instances: Iterable[Instance], present: Iterable[GuestSummary | PortSummary]) -> list[Instance]:

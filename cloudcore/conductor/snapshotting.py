@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from cloudcore.conductor import wanted
 from cloudcore.conductor.discarding import discard_object, keep
 from cloudcore.conductor.means import Means
-from cloudcore.conductor.subjects import REASON_LENGTH, GaveUp, discard_unused
+from cloudcore.conductor.subjects import REASON_LENGTH, discard_unused, in_time
 from cloudcore.domain.images import Image
 from cloudcore.domain.operations import GIVES_UP
 from cloudcore.domain.volumes import Content, Snapshot, SnapshotState, place_of
@@ -67,8 +67,7 @@ async def copied_by(means: Means, step: Step, ask: Ask) -> SnapshotWork:
 
 def planned(books: Books, step: Step) -> list[Ask]:
     """What every host is to copy, from rows alone, so that each asking says the same. Raises GaveUp."""
-    if books.now() > step.deadline:
-        raise GaveUp(step.subject)
+    in_time(books, step)
     groups: dict[tuple[str, str, bool], list[SnapshotPart]] = {}
     for row in pending(books, step):
         who = copier(books, row)

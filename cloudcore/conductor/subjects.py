@@ -32,13 +32,17 @@ def current(books: Books, step: Step) -> Instance:
 
 
 def current_volume(books: Books, step: Step) -> Volume:
-    """Raises Outdated, GaveUp."""
+    """Raises Outdated."""
     volume = books.volumes.find(step.subject)
     if volume is None or volume.generation != step.generation:
         raise Outdated(step.subject)
+    return volume
+
+
+def in_time(books: Books, step: Step) -> None:
+    """Raises GaveUp."""
     if books.now() > step.deadline:
         raise GaveUp(step.subject)
-    return volume
 
 
 def discard_unused(books: Books, content: str | None, project: str, request_id: str) -> None:

@@ -8,9 +8,11 @@ from twisted.internet.task import deferLater
 from cloudcore.bus.loopback import LoopbackBus
 from cloudcore.conductor.service import Conductor, Settings
 from cloudcore.domain.instances import Event, State
+from cloudcore.domain.volumes import SnapshotState, VolumeState
 from cloudcore.scheduler.service import Scheduler
 from cloudcore.store.database import Database
 from cloudcore.store.migrating import migrate
+from tests.conductor import wishes
 from tests.conductor.storage import FakeImages
 from tests.conductor.world import PROJECT, FakeHost, World, accept, prepare, requested
 
@@ -39,6 +41,12 @@ class RealWorld:
             await maybeDeferred(service.stopService)
         self.bus.stopService()
 
+    async def when(self, *facts):
+        """Each of these facts (of books) has become true."""
+        for holds in facts:
+            while not await self.store.look(holds):
+                await deferLater(reactor, 0.05)
+
     async def until(self, instances, state):
         while True:
             found = await self.store.look(lambda books: [books.instances.find(one.id) for one in instances])
@@ -66,3 +74,63 @@ async def test_two_conductors_bring_up_and_down_on_a_real_database(kind, request
         assert [host.left for host in world.hosts] == [set(), set(), set()]
     finally:
         await world.stop()
+
+
+def state_of(volume, state):
+    return lambda books: (found := books.volumes.find(volume)) is not None and found.state is state
+
+
+def copied(id):
+    return lambda books: books.snapshots.find(id).state is SnapshotState.COMPLETED
+
+
+@pytest.mark.deadline(90)
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+async def test_volumes_of_a_real_database_come_and_go(kind, request, tmp_path):
+    url = f"sqlite:///{tmp_path}/cloudcore.db" if kind == "sqlite" else request.getfixturevalue("postgresql_url")
+    world, simulated = RealWorld(url), World()
+    instances = [simulated.an_instance() for _ in range(6)]
+    simulated.stop()
+    await world.start()
+    wish = world.store.transact
+    try:
+        roots = [await wish(wishes.launch, one, (3,)) for one in instances]
+        made = await gatherResults([wish(wishes.create) for _ in instances])
+        await world.until(instances, State.RUNNING)
+        await world.when(*(state_of(one, VolumeState.AVAILABLE) for one in made))
+        for volume, instance in zip(made, instances, strict=True):
+            await wish(wishes.attach, volume, instance.id)
+        await world.when(*(attached(one) for one in made))
+        image, ids = await wish(wishes.create_image, "mine", roots[0][0], made[0])
+        await wish(wishes.modify, made[1], 5)
+        task = await wish(wishes.start_import)
+        await world.when(*(copied(id) for id in ids))
+        await world.when(lambda books: books.images.find(image).state == "available")
+        await world.when(lambda books: books.imports.find(task.id).snapshot is not None)
+        await world.when(lambda books: books.volumes.modification(made[1]).state == "completed")
+        for volume in made:
+            await wish(wishes.detach, volume)
+        await world.when(*(state_of(one, VolumeState.AVAILABLE) for one in made))
+        for one in (image, task.wanted.image):
+            await wish(wishes.deregister, one)
+        await gatherResults([wish(wishes.delete_snapshot, one) for one in (*ids, task.wanted.snapshot)])
+        await gatherResults([wish(wishes.delete, one) for one in made])
+        await gatherResults([wish(requested, one.id, Event.TERMINATE) for one in instances])
+        await world.until(instances, State.TERMINATED)
+        await world.when(lambda books: not any(left(books)))
+        await world.when(lambda books: not world.images.objects)
+        assert world.images.wrong == []
+        assert [host.storage.sizes for host in world.hosts] == [{}, {}, {}]
+    finally:
+        await world.stop()
+
+
+def attached(volume):
+    return lambda books: books.attachments.of_volume(volume).state.value == "attached"
+
+
+def left(books):
+    """What should be zero in the end."""
+    usage = books.quotas.usage(PROJECT)
+    yield from (usage[name][0] for name in ("volumes", "volume-gigabytes", "snapshots", "instances"))
+    yield from (host.used_disk_gib for host in books.hosts.all())

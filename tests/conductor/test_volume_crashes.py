@@ -203,6 +203,23 @@ def test_who_dies_there_is_succeeded(worlds, failpoint):
         clean(world)
 
 
+OF_LAUNCHES = [f"conductor.{name}.{when}" for when in ("before", "after")
+               for name in ("place", "plug", "boot", "booting", "facts", "destroy", "unplugged", "forget")]  # fmt: skip
+
+
+@pytest.mark.deadline(120)
+@pytest.mark.parametrize("failpoint", OF_LAUNCHES)
+def test_launches_with_volumes_survive_it_too(worlds, failpoint):
+    assert passes(worlds, launch_and_terminate, failpoint)
+    world = worlds(Once(failpoint))
+    launch_and_terminate(world)
+    world.run(5)
+    revive(world)
+    world.run(40, 0.5)
+    at_rest(world)
+    clean(world)
+
+
 def clean(world):
     """Everything ends, and nothing is left."""
     for host in world.hosts:

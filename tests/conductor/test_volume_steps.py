@@ -4,7 +4,7 @@ import pytest
 
 from cloudcore.conductor.attaching import pause
 from cloudcore.domain.instances import Event, State
-from cloudcore.domain.volumes import VolumeState
+from cloudcore.domain.volumes import Attachment, AttachmentState, VolumeEvent, VolumeState
 from tests.conductor import wishes
 from tests.conductor.deeds import do, far, held, host_of, launched, near, only, state
 from tests.conductor.wishes import at_rest, changed
@@ -51,6 +51,16 @@ def test_a_host_that_is_away_is_waited_for_and_then_given_up(world):
     world.run(220, 1.0)
     assert state(world, made) is VolumeState.ERROR
     assert "within 280 s" in changed(world, made).reason
+
+
+def test_a_host_that_works_may_take_its_time(world):
+    for host in world.hosts:
+        host.storage.lazy = 400
+    made = do(world, wishes.create, seconds=300)
+    assert state(world, made) is VolumeState.CREATING
+    world.run(300)
+    assert state(world, made) is VolumeState.AVAILABLE
+    at_rest(world)
 
 
 def test_a_volume_that_is_deleted_while_it_is_made_goes(world):
@@ -210,6 +220,23 @@ def test_an_instance_that_ends_takes_what_is_still_coming_with_it(world):
     at_rest(world)
 
 
+def test_a_volume_that_came_to_an_instance_in_its_last_moment_is_available_again(world):
+    """The api saw it running, and committed after it had ended."""
+    instance, _ = launched(world)
+    made = near(world, instance)
+    world.request(instance, Event.TERMINATE)
+    world.run(5)
+
+    def too_late(books):
+        moved = books.volumes.move(books.volumes.find(made), VolumeEvent.ATTACH)
+        books.attachments.insert([Attachment(moved.id, instance, "/dev/sdz", AttachmentState.ATTACHING, books.now())])
+        books.operations.begin("redisk", instance, books.attachments.bump(instance), moved.project, "request")
+
+    do(world, too_late)
+    assert (state(world, made), held(world, made)) == (VolumeState.AVAILABLE, None)
+    at_rest(world)
+
+
 def test_a_volume_moves_from_the_guest_of_another_host_to_one_of_its_own(world):
     """What was served elsewhere is withheld before it is opened here."""
     one, _ = launched(world)
@@ -267,6 +294,28 @@ def test_an_instance_without_volumes_keeps_its_own_disk_whatever_is_attached(wor
     world.run(4)
     assert world.state(instance) is State.TERMINATED
     assert world.used() == (0, 0, 0)
+
+
+def test_a_guest_with_a_volume_of_a_host_that_is_away_keeps_no_other_from_being_compared(world):
+    one, _ = launched(world)
+    made = far(world, one)
+    only(world, world.find(one).host)
+    two, _ = launched(world)
+    do(world, wishes.attach, made, one)
+    host, other = host_of(world, world.find(one).host), host_of(world, changed(world, made).host)
+    other.storage.away = True
+    world.abandon()
+    for name in (one, two):
+        for kept in (host.guests, host.has, host.lists):
+            kept.pop(name, None)
+    host.epoch += 1
+    world.start()
+    world.run(40)
+    assert host.running == {two}
+    other.storage.away = False
+    world.run(60)
+    assert host.running == {one, two}
+    at_rest(world)
 
 
 # -- growing ----------------------------------------------------------------------------------------------------------
