@@ -92,6 +92,22 @@ WHERE = [  # action, parameter that names, what it names, what else the action n
       "BlockDeviceMapping.1.DeviceName": "/dev/sdf"}),
     ("CreateTags", "ResourceId.1", "volume", {"Tag.1.Key": "a"}),
     ("CreateTags", "ResourceId.1", "snapshot", {"Tag.1.Key": "a"}),
+    ("CreateImage", "InstanceId", "instance", {"Name": "copy"}),
+    ("CopyImage", "SourceImageId", "image", {"Name": "copy", "SourceRegion": "us-east-2"}),
+    ("DescribeImageAttribute", "ImageId", "image", {"Attribute": "launchPermission"}),
+    ("ModifyImageAttribute", "ImageId", "image", {"Description.Value": "mine"}),
+    ("ResetImageAttribute", "ImageId", "image", {"Attribute": "launchPermission"}),
+    ("EnableImageDeprecation", "ImageId", "image", {"DeprecateAt": "2030-01-01T00:00:00Z"}),
+    ("DisableImageDeprecation", "ImageId", "image", {}),
+    ("DescribeImportImageTasks", "ImportTaskId.1", "image task", {}),
+    ("DescribeImportSnapshotTasks", "ImportTaskId.1", "snapshot task", {}),
+    ("CancelImportTask", "ImportTaskId", "snapshot task", {}),
+    ("CreateTags", "ResourceId.1", "image task", {"Tag.1.Key": "a"}),
+    ("AssociateIamInstanceProfile", "InstanceId", "instance", {"IamInstanceProfile.Name": "web"}),
+    ("DescribeIamInstanceProfileAssociations", "AssociationId.1", "profile association", {}),
+    ("DisassociateIamInstanceProfile", "AssociationId", "profile association", {}),
+    ("ReplaceIamInstanceProfileAssociation", "AssociationId", "profile association",
+     {"IamInstanceProfile.Name": "web"}),
     ("DescribeTags", "Filter.1.Value.1", "instance", {"Filter.1.Name": "resource-id"}),
 ]  # fmt: skip
 NEVER = {"instance": "i-0fedcba9876543210", "group": "sg-0fedcba9876543210", "rule": "sgr-0fedcba9876543210",
@@ -100,7 +116,9 @@ NEVER = {"instance": "i-0fedcba9876543210", "group": "sg-0fedcba9876543210", "ru
          "internet gateway": "igw-0fedcba9876543210", "network acl": "acl-0fedcba9876543210",
          "dhcp options": "dopt-0fedcba9876543210",
          "elastic": "eipalloc-0fedcba9876543210", "association": "eipassoc-0fedcba9876543210",
-         "volume": "vol-0fedcba9876543210", "snapshot": "snap-0fedcba9876543210", "public": "192.0.2.1"}  # fmt: skip
+         "volume": "vol-0fedcba9876543210", "snapshot": "snap-0fedcba9876543210",
+         "image task": "import-ami-0fedcba9876543210", "snapshot task": "import-snap-0fedcba9876543210",
+         "profile association": "iip-assoc-0fedcba9876543210", "public": "192.0.2.1"}  # fmt: skip
 
 
 def belongings(house: Any) -> dict[str, str]:
@@ -120,22 +138,34 @@ def belongings(house: Any) -> dict[str, str]:
     house.settled()
     snapshot = house.ask("CreateSnapshot", VolumeId=volume).text("snapshotId")
     house.settled()
-    given |= {"volume": volume, "snapshot": snapshot}
+    given |= {"volume": volume, "snapshot": snapshot, "profile association": profiled(house, instance)}
+    for kind, disk in (("Image", "DiskContainer.1"), ("Snapshot", "DiskContainer")):
+        place = {f"{disk}.UserBucket.S3Bucket": "b", f"{disk}.UserBucket.S3Key": "k"}
+        given[f"{kind.lower()} task"] = house.ask(f"Import{kind}", **place).text("importTaskId")
     return given | {"instance": instance, "group": group, "rule": rule, "pair": pair, "image": "ami-00000000000000001",
                     "interface": interface_of(instance), "vpc": default_vpc(ALICE), "elastic": allocation,
                     "association": association, "public": elastic.text("publicIp")}  # fmt: skip
+
+
+def profiled(house: Any, instance: str) -> str:
+    """The association of the instance with a profile of its account's."""
+    house.ask("CreateInstanceProfile", "ada", "iam", InstanceProfileName="web")
+    made = house.ask("AssociateIamInstanceProfile", "ada", InstanceId=instance, IamInstanceProfile__Name="web")
+    return made.text(".//associationId")
 
 
 def rows(house: Any) -> list[Any]:
     return [house.ask(action, **more).reply.document.partition(b"</requestId>")[2] for action, more in (
         ("DescribeInstances", {}), ("DescribeSecurityGroups", {}), ("DescribeKeyPairs", {}), ("DescribeTags", {}),
         ("DescribeAddresses", {}), ("DescribeImages", {"Owner.1": "self"}), ("DescribeVolumes", {}),
-        ("DescribeSnapshots", {}))]  # fmt: skip
+        ("DescribeSnapshots", {}), ("DescribeImportImageTasks", {}), ("DescribeImportSnapshotTasks", {}),
+        ("DescribeIamInstanceProfileAssociations", {}))]  # fmt: skip
 
 
 @pytest.mark.parametrize(("action", "parameter", "kind", "more"), WHERE, ids=[f"{one[0]}-{one[2]}" for one in WHERE])
 def test_foreign_equals_absent(house: Any, action: str, parameter: str, kind: str, more: dict[str, str]) -> None:
     own = belongings(house)
+    assert all(own.values()), own
     before, answers = rows(house), []
     for id in (own[kind], NEVER[kind]):
         answer = house.ask(action, who="bob", **{parameter: id}, **more)
