@@ -58,10 +58,17 @@ class Attended:
     def end(self, volume: str) -> Deferred[None]:
         return self._turn(volume).run(lambda: Deferred.fromCoroutine(self._end(volume)))
 
+    def present(self) -> Deferred[frozenset[str]]:
+        """The volumes that have a program, or had one of which something is left."""
+        return self._in_thread(self._present)
+
     async def end_all(self) -> None:
-        names = [path.name for path in self._directory.iterdir()] if self._directory.is_dir() else []
-        for volume in filter(NAME.fullmatch, names):
+        for volume in self._present():
             await self.end(volume)
+
+    def _present(self) -> frozenset[str]:
+        names = [path.name for path in self._directory.iterdir()] if self._directory.is_dir() else []
+        return frozenset(filter(NAME.fullmatch, names))
 
     async def leave(self) -> None:
         """The programs go on by themselves."""

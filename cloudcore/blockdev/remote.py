@@ -21,8 +21,8 @@ from cloudcore.errors import CloudError, Code
 InThread = Callable[[Callable[[], Any]], Deferred[Any]]
 
 RETRIES = 86400  # a second apart: the guest waits for a day, as for any storage that is away
-LONGEST = 107  # bytes of a unix socket's path
 SOCKET = "nbd"
+HERE = "/proc/self/cwd"
 
 
 class Remote(Protocol):
@@ -41,8 +41,8 @@ class Remote(Protocol):
 
 
 class RemoteVolumes:
-    """`directory` should have a short path: sockets lie in it. `user` is who QEMU runs as: nbdkit runs so too, and only
-    its sockets are open to it."""
+    """`user` is who QEMU runs as: nbdkit runs so too, and only its sockets are open to it. It finds them by its working
+    directory alone, for it may not pass through a private state directory, and a socket's address is short."""
 
     def __init__(self, reactor: Any, directory: Path, in_thread: InThread, user: str = "") -> None:
         account = pwd.getpwnam(user) if user and user != "root" and os.geteuid() == 0 else None
@@ -59,6 +59,10 @@ class RemoteVolumes:
         """Whoever has it open sees errors from now on. Not open: nothing is done."""
         return self._programs.end(volume)
 
+    def present(self) -> Deferred[frozenset[str]]:
+        """The volumes that are open."""
+        return self._programs.present()
+
     async def close_all(self) -> None:
         await self._programs.end_all()
 
@@ -70,13 +74,12 @@ class RemoteVolumes:
         check(remote)
         home = self._programs.home(volume)
         socket = home / SOCKET
-        if len(os.fsencode(socket)) > LONGEST:
-            raise CloudError(Code.STATE_DIRECTORY, f"{socket} is too long a path for a socket: {LONGEST} bytes at most")
         keys = f"{remote.identity}:{remote.key}\n"
         key_name = f"key-{hashlib.sha256(keys.encode()).hexdigest()[:16]}"  # another key is another program
         argv = (
-            *self._before, "nbdkit", "-f", "-U", str(socket), "--filter=retry", "nbd", f"hostname={remote.address}",
-            f"port={remote.port}", f"export={remote.export}", "tls=require", f"tls-psk={home / key_name}",
+            "env", f"--chdir={home}", *self._before,
+            "nbdkit", "-f", "-U", f"{HERE}/{SOCKET}", "--filter=retry", "nbd", f"hostname={remote.address}",
+            f"port={remote.port}", f"export={remote.export}", "tls=require", f"tls-psk={HERE}/{key_name}",
             f"tls-username={remote.identity}", f"retries={RETRIES}", "retry-delay=1", "retry-exponential=no",
         )  # fmt: skip
         await self._programs.run(volume, Task(argv, keys, key_name, SOCKET), lambda: self._in_thread(socket.is_socket))
@@ -96,6 +99,15 @@ class SimulatedRemotes:
     def close(self, volume: str) -> Deferred[None]:
         self.opened.pop(volume, None)
         return succeed(None)
+
+    def present(self) -> Deferred[frozenset[str]]:
+        return succeed(frozenset(self.opened))
+
+    async def close_all(self) -> None:
+        self.opened.clear()
+
+    async def leave(self) -> None:
+        """Nothing is running."""
 
 
 def check(remote: Remote) -> None:

@@ -325,6 +325,7 @@ class ComputeAgent(Service):
             else:
                 await self._compare(entry, guest or Guest(instance, 0, False), boot)
         await self._lay_down(raised)
+        await self._disks.tidy(guests)
         self._note_unknown({
             instance: (guest.generation, guest.running)
             for instance, guest in observed.items()

@@ -13,7 +13,7 @@ let go of is asked for again and again: nobody can take it by force, and while t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -29,7 +29,7 @@ from cloudcore.compute.volumes import GIB, GuestVolumes, check
 from cloudcore.domain.ids import well_formed
 from cloudcore.errors import CloudError, Code
 from cloudcore.rpc.compute import DiskProblem, DiskWork, WantedDisk, WantedDisks
-from cloudcore.virt.driver import VolumeAttachment
+from cloudcore.virt.driver import Guest, VolumeAttachment
 
 log = Logger()
 
@@ -55,7 +55,6 @@ class Doing:
     later: Any = None
     pause: float = FIRST_PAUSE
     seen: bool = False  # compared since this agent started
-    leaving: set[str] = field(default_factory=set)  # asked to go; the end of the guest ends that too
     waiting: list[Deferred[None]] = field(default_factory=list)
 
 
@@ -93,21 +92,28 @@ class GuestDisks:
                         log.warn("{volume} of {instance} is not open: {problem}", volume=disk.volume,
                                  instance=instance, problem=problem)  # fmt: skip
 
+    async def tidy(self, guests: Iterable[Guest]) -> None:
+        """A sweep saw these guests: volumes of other hosts that none of them has, and none shall have, are closed."""
+        needed = {volume for guest in guests for volume in guest.disks}
+        for _, entry in self._journal.entries():
+            needed.update(disk.volume for disk in entry.wanted.disks)
+        try:
+            await self._hands.opening.tidy(needed)
+        except (CloudError, OSError) as problem:
+            log.warn("servers of remote volumes that nobody needs are left: {problem}", problem=problem)
+
     def look(self, entry: Entry, has: tuple[str, ...]) -> None:
         """A sweep saw the guest run with these volumes."""
         doing = self._of(entry)
         wanted = {disk.volume for disk in entry.wanted.disks} - doing.given_up.keys()
-        if entry.wanted.disks and (not doing.seen or doing.leaving or set(has) - doing.given_up.keys() != wanted):
+        if entry.wanted.disks and (not doing.seen or set(has) - doing.given_up.keys() != wanted):
             doing.seen = True
             self._kick(entry.wanted.instance)
 
     def forget(self, instance: str) -> None:
         doing = self._doing.pop(instance, None)
-        if doing is None:
-            return
-        if doing.later is not None:
+        if doing is not None and doing.later is not None:
             doing.later.cancel()
-        Deferred.fromCoroutine(self._left(doing, frozenset())).addErrback(self._surprised, instance)
 
     def stop(self) -> None:
         self._stopped = True
@@ -234,7 +240,6 @@ class GuestDisks:
 
     async def _rested(self, entry: Entry) -> bool:
         done = True
-        await self._left(self._of(entry), frozenset())
         for disk in entry.wanted.disks:
             if disk.remote is None and not (disk.make and not entry.ran):
                 done &= await self._tried(entry, disk, self._there)
@@ -247,9 +252,7 @@ class GuestDisks:
         instance, hands = entry.wanted.instance, self._hands
         has = await hands.attachment.disks(instance)
         done = True
-        doing = self._of(entry)
         for disk in entry.wanted.disks:
-            doing.leaving.discard(disk.volume)
             if disk.volume not in has:
                 done &= await self._tried(entry, disk, self._attach)
             elif has[disk.volume] < disk.size_gib * GIB:
@@ -257,22 +260,13 @@ class GuestDisks:
         for volume in has.keys() - {disk.volume for disk in entry.wanted.disks}:
             if not self._still(entry):
                 return False
-            doing.leaving.add(volume)
             if await hands.attachment.detach(instance, volume, LET_GO):
                 hands.failpoint("compute.detached")
                 await hands.opening.let_go(volume)
-                doing.leaving.discard(volume)
             else:
                 log.warn("{instance} does not let go of {volume}", instance=instance, volume=volume)
                 done = False
-        await self._left(doing, frozenset(has))
         return done
-
-    async def _left(self, doing: Doing, has: frozenset[str]) -> None:
-        """What was asked to go, and went with the end of the guest."""
-        for volume in doing.leaving - has:
-            doing.leaving.discard(volume)
-            await self._hands.opening.let_go(volume)
 
     async def _attach(self, entry: Entry, disk: WantedDisk) -> None:
         """A copy that reads the volume has to end first."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import replace
 from typing import Protocol
 
@@ -33,6 +33,9 @@ class Remotes(Protocol):
 
     def close(self, volume: str) -> Deferred[None]:
         """Not open: nothing is done."""
+
+    def present(self) -> Deferred[frozenset[str]]:
+        """The volumes that are open."""
 
 
 class GuestVolumes:
@@ -73,6 +76,12 @@ class GuestVolumes:
     async def let_go(self, volume: str) -> None:
         """No guest has it any more. Whether it was another host's need not be known."""
         await self._remotes.close(volume)
+
+    async def tidy(self, needed: Container[str]) -> None:
+        """Closes what nobody needs: it went with a guest's end, or with ours."""
+        for volume in await self._remotes.present():
+            if volume not in needed:
+                await self._remotes.close(volume)
 
     async def clear(self, wanted: WantedGuest) -> None:
         """The guest is gone: its volumes stay, but that which is nobody's else."""

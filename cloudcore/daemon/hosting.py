@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred
 
 from cloudcore.blockdev.driver import BlockDriver
 from cloudcore.blockdev.files import FileVolumes
+from cloudcore.blockdev.remote import RemoteVolumes, SimulatedRemotes
 from cloudcore.blockdev.simulated import SimulatedVolumes
 from cloudcore.blockdev.slimming import FileSlimming, SimulatedSlimming
 from cloudcore.compute.agent import ComputeAgent, Seat
@@ -25,7 +26,6 @@ from cloudcore.daemon import places
 from cloudcore.daemon.ground import Ground, Served
 from cloudcore.daemon.serving import Door
 from cloudcore.domain import addresses
-from cloudcore.errors import CloudError, Code
 from cloudcore.images.cache import HostImageCache
 from cloudcore.images.contents import ContentStore
 from cloudcore.images.objects import ObjectStore
@@ -36,7 +36,7 @@ from cloudcore.netdev.driver import NetworkDriver, NetworkShape
 from cloudcore.netdev.linux import LinuxNetwork
 from cloudcore.netdev.simulated import SimulatedNetwork
 from cloudcore.network.agent import NetworkAgent
-from cloudcore.rpc.compute import COMPUTE, RemoteDisk
+from cloudcore.rpc.compute import COMPUTE
 from cloudcore.rpc.conductor import FACT_SINK, HEARTBEATS
 from cloudcore.rpc.contract import Bus, client, publish
 from cloudcore.rpc.network import NETWORK
@@ -44,7 +44,7 @@ from cloudcore.virt import kvm_selftest
 from cloudcore.virt.domain_xml import Machine
 from cloudcore.virt.driver import Capacity
 from cloudcore.virt.libvirt_driver import Allocatable, LibvirtDriver
-from cloudcore.virt.private_libvirtd import PrivateLibvirtd
+from cloudcore.virt.private_libvirtd import PrivateLibvirtd, qemu_user
 from cloudcore.virt.simulated import Pace, SimulatedDriver
 from cloudcore.virt.simulated_world import World
 
@@ -100,13 +100,13 @@ async def compute(ground: Ground, bus: Bus, objects: ObjectStore) -> list[Servic
     places.instances(ground.state).mkdir(parents=True, exist_ok=True)
     driver, boot = await hypervisor(ground)
     images = HostImageCache(places.image_cache(ground.state), objects, ground.in_thread)
-    volumes = volume_driver(ground)
+    volumes, remotes = volume_driver(ground), remote_volumes(ground)
     slimming: Slimming = FileSlimming(ground.reactor, ground.in_thread)
     if ground.simulated:
         slimming = SimulatedSlimming(volumes)
     tools = Tools(
         clock=ground.reactor, driver=driver, attachment=driver.disks, live_copies=driver.disks, images=images,
-        volumes=volumes, remotes=NoRemotes(), snapshots=ContentStore(objects, ground.in_thread), slimming=slimming,
+        volumes=volumes, remotes=remotes, snapshots=ContentStore(objects, ground.in_thread), slimming=slimming,
         directory=places.instances(ground.state), boot=boot, in_thread=ground.in_thread, failpoint=ground.failpoint,
     )  # fmt: skip
     cloud = ground.config.cloud
@@ -114,7 +114,7 @@ async def compute(ground: Ground, bus: Bus, objects: ObjectStore) -> list[Servic
         Seat(ground.host, cloud.cell, cloud.zone), tools, Journal(journal, ground.in_thread),
         client(FACT_SINK, bus), lambda beat: publish(bus, HEARTBEATS, beat),
     )  # fmt: skip
-    return [Closing(driver), agent, Served(bus, f"{COMPUTE.name}.{ground.host}", COMPUTE, agent)]
+    return [Closing(driver, remotes), agent, Served(bus, f"{COMPUTE.name}.{ground.host}", COMPUTE, agent)]
 
 
 def volume_driver(ground: Ground) -> BlockDriver:
@@ -124,12 +124,11 @@ def volume_driver(ground: Ground) -> BlockDriver:
     return FileVolumes(ground.reactor, places.volumes(ground.state), ground.in_thread)
 
 
-class NoRemotes:
-    def open(self, volume: str, remote: RemoteDisk) -> Deferred[str]:
-        return fail(CloudError(Code.UNAVAILABLE, f"{volume} lies on another host"))
-
-    def close(self, volume: str) -> Deferred[None]:
-        return succeed(None)
+def remote_volumes(ground: Ground) -> RemoteVolumes | SimulatedRemotes:
+    """Of guests of this host, by programs that outlive us as their guests do."""
+    if ground.simulated:
+        return SimulatedRemotes()
+    return RemoteVolumes(ground.reactor, places.remotes(ground.state), ground.in_thread, qemu_user()[0])
 
 
 async def hypervisor(ground: Ground) -> tuple[LibvirtDriver | SimulatedDriver, Callable[[], str]]:
@@ -158,11 +157,16 @@ def simulated_boot(path: Path) -> str:
 
 
 class Closing(Service):
-    """Lets go of the hypervisor once the agent, which is added after it and so stopped before, has ended."""
+    """Lets go of hypervisor and remote volumes once the agent, which is added after it and so stopped before, has
+    ended."""
 
-    def __init__(self, driver: Any) -> None:
-        self._driver = driver
+    def __init__(self, driver: Any, remotes: RemoteVolumes | SimulatedRemotes) -> None:
+        self._driver, self._remotes = driver, remotes
 
     def stopService(self) -> Deferred[None]:
         super().stopService()
-        return self._driver.close() or succeed(None)
+        return Deferred.fromCoroutine(self._let_go())
+
+    async def _let_go(self) -> None:
+        await self._remotes.leave()
+        await self._driver.close()

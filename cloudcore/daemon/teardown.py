@@ -35,6 +35,7 @@ async def stop_guests(reactor: Any, config: Config, state: Path) -> int:
         await driver.close()
     if not under.simulated:
         await PrivateLibvirtd(reactor, under.state).stop()
+    await hosting.remote_volumes(under).close_all()
     return len(running)
 
 
@@ -48,4 +49,5 @@ async def clean(reactor: Any, config: Config, state: Path) -> None:
     under = ground(reactor, config, state)
     if not under.simulated:
         await PrivateLibvirtd(reactor, under.state).stop()
+    await hosting.remote_volumes(under).close_all()
     await hosting.network_driver(under).dismantle()

@@ -134,6 +134,9 @@ class Servers:
             self.log.append(f"close {volume}")
         return succeed(None)
 
+    def present(self):
+        return succeed(frozenset(self.opened))
+
 
 class Bucket:
     """Where copies are stored. A Deferred in `held` is waited for first."""

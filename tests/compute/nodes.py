@@ -10,6 +10,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import succeed
 
 from cloudcore.blockdev.files import FileVolumes
+from cloudcore.blockdev.remote import RemoteVolumes
 from cloudcore.blockdev.slimming import FileSlimming
 from cloudcore.compute.agent import ComputeAgent, Seat
 from cloudcore.compute.converging import Tools
@@ -20,8 +21,8 @@ from cloudcore.images.cache import HostImageCache
 from cloudcore.images.fetching import copy_file
 from cloudcore.virt.domain_xml import Machine
 from cloudcore.virt.libvirt_driver import LibvirtDriver
-from cloudcore.virt.private_libvirtd import PrivateLibvirtd
-from tests.compute.hosts import Bucket, MemoryConductor, Servers, name
+from cloudcore.virt.private_libvirtd import PrivateLibvirtd, qemu_user
+from tests.compute.hosts import Bucket, MemoryConductor, name
 from tests.virt.rigs import in_thread, until
 
 
@@ -50,8 +51,9 @@ class Node:
         self.driver = LibvirtDriver(reactor, self.libvirtd, Machine("qemu"))
         cache = HostImageCache(self.state / "image-cache", Folder(self.state), in_thread)
         self.volumes = FileVolumes(reactor, self.libvirtd.volumes, in_thread)
+        self.remotes = RemoteVolumes(reactor, self.state / "remotes", in_thread, qemu_user()[0])
         disks = self.driver.disks
-        tools = Tools(reactor, self.driver, disks, disks, cache, self.volumes, Servers(), self.bucket,
+        tools = Tools(reactor, self.driver, disks, disks, cache, self.volumes, self.remotes, self.bucket,
                       FileSlimming(reactor, in_thread), self.libvirtd.instances, self.libvirtd.identity, in_thread,
                       none, power_button=self.power_button)  # fmt: skip
         self.agent = ComputeAgent(Seat("h1"), tools, Journal(self.state / "compute.journal", in_thread), self.conductor,
@@ -60,6 +62,7 @@ class Node:
 
     async def stop(self):
         await self.agent.stopService()
+        await self.remotes.leave()
         await self.driver.close()
 
     async def told(self, number, generation, change):

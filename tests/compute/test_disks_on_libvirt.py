@@ -1,12 +1,15 @@
 """Real disks come, grow, are copied and go while the tiny guest runs, which tells of each on its console."""
 
 import hashlib
+import os
 import subprocess
 from dataclasses import replace
 
 import pytest
 from twisted.internet import reactor
 
+from cloudcore.blockdev.files import FileVolumes
+from cloudcore.blockdev.serving import Export, NbdServers
 from cloudcore.domain.ids import guest_uuid
 from cloudcore.domain.image_header import HEAD, backing_of
 from cloudcore.domain.volumes import serial
@@ -14,6 +17,7 @@ from cloudcore.rpc.compute import (
     DiskSource,
     InstanceName,
     Layer,
+    RemoteDisk,
     SnapshotPart,
     WantedCopies,
     WantedDisk,
@@ -23,7 +27,8 @@ from cloudcore.rpc.compute import (
 from cloudcore.virt.tiny_image import build
 from tests.compute.hosts import GIB, name, volume
 from tests.compute.nodes import Node
-from tests.virt.rigs import may_run_guests, until
+from tests.ports import free_port
+from tests.virt.rigs import in_thread, may_run_guests, until
 
 
 def sectors(gib):
@@ -51,6 +56,7 @@ class Case:
             return told[-1].state == state
 
         await until(reached, 60)
+        assert told[-1].problems == ()
         return told[-1]
 
     async def copy(self, batch, reboot=False, parent=None):
@@ -81,6 +87,16 @@ class Case:
         self.seen = len(await self.console())
 
 
+async def served(node, servers):
+    """A volume of "another host": over loopback, by TLS with a key of its own."""
+    elsewhere = FileVolumes(reactor, node.state / "elsewhere", in_thread)
+    await elsewhere.make(volume(4), GIB, ())
+    export = Export(volume(4), "127.0.0.1", free_port(), name(1), os.urandom(32).hex())
+    await servers.serve(export, await elsewhere.opened(volume(4)))
+    remote = RemoteDisk(export.address, export.port, volume(4), export.identity, export.key)
+    return WantedDisk(volume(4), "/dev/sdr", 1, remote=remote)
+
+
 def qemu_img(*arguments):
     return subprocess.run(["qemu-img", *arguments], check=True, capture_output=True, text=True).stdout  # noqa: S603, S607
 
@@ -91,8 +107,9 @@ async def test_disks_of_a_tiny_guest(tmp_path):
     image = (await build(reactor, tmp_path / "tiny")).read_bytes()
     node = Node(tmp_path, image, power_button=30.0)
     await node.start()
-    case = Case(node, image)
+    case, servers = Case(node, image), NbdServers(reactor, tmp_path / "exports", in_thread)
     try:
+        tmp_path.chmod(0o700)
         await node.agent.ensure(case.guest(1))
         await node.told(1, 1, "started")
         await node.volumes.make(volume(2), GIB, ())
@@ -120,18 +137,30 @@ async def test_disks_of_a_tiny_guest(tmp_path):
         assert backing_of(data.read_bytes()[:HEAD]) is None
         assert "boots=2" not in await case.console()
 
+        await case.from_now()
         root, _ = await case.copy(20, reboot=True)
         await case.says("Power down", 5)
         assert "virtual size: 1 GiB" in qemu_img("info", str(root))
         await case.says("boots=2")
+        await case.says(" login")
         assert [fact for fact in node.conductor.facts if fact[0] == name(1)] == [(name(1), 1, "started")]
+
+        await case.from_now()
+        far = await served(node, servers)
+        await case.disks(second, far)
+        await case.says(f"={sectors(1)}:{serial(volume(4))}")
 
         await node.stop()  # another agent finds what is there, and only that
         await node.start()
+        assert set((await case.disks(second, far)).attached) == {volume(1), volume(2), volume(4)}
+        assert await node.remotes.present() == {volume(4)}
         assert set((await case.disks(second)).attached) == {volume(1), volume(2)}
+        assert await node.remotes.present() == frozenset()
         await node.agent.ensure(WantedGuest(name(1), 2, "absent"))
         await node.told(1, 2, "gone")
         assert set(await node.volumes.present()) == {volume(1), volume(2), volume(3)}
     finally:
+        await servers.end(volume(4))
         await node.stop()
+        await node.remotes.close_all()
         await node.libvirtd.stop()
