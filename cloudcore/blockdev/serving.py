@@ -47,6 +47,11 @@ class Servers(Protocol):
 
     def port_is_free(self, address: str, port: int) -> bool: ...
 
+    async def end_all(self) -> None: ...
+
+    async def leave(self) -> None:
+        """We end; what is served stays so."""
+
 
 class NbdServers:
     """`directory` holds one directory for each volume that is served."""
@@ -111,6 +116,12 @@ class SimulatedServers:
     def end(self, volume: str) -> Deferred[None]:
         self.served.pop(volume, None)
         return succeed(None)
+
+    async def end_all(self) -> None:
+        self.served.clear()
+
+    async def leave(self) -> None:
+        """As NbdServers."""
 
     def port_is_free(self, address: str, port: int) -> bool:
         return True

@@ -17,7 +17,7 @@ from cloudcore.config.model import Config
 from cloudcore.config.places import driver_file
 from cloudcore.errors import Code
 
-PROGRAMS = ("libvirtd", "qemu-system-x86_64", "qemu-img", "dnsmasq", "nft", "ip", "unshare")
+PROGRAMS = ("libvirtd", "qemu-system-x86_64", "qemu-img", "qemu-nbd", "nbdkit", "dnsmasq", "nft", "ip", "unshare")
 MODULES = ("libvirt", "nftables")
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # a plain user's PATH lacks sbin
 

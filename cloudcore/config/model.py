@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -43,6 +43,14 @@ def is_network(value: str) -> bool:
     except ValueError:
         return False
     return network.prefixlen <= 29
+
+
+def is_address(value: str) -> bool:
+    try:
+        ip_address(value)
+    except ValueError:
+        return False
+    return True
 
 
 def is_url(*schemes: str) -> Callable[[str], bool]:
@@ -133,12 +141,28 @@ class Compute:
     simulated_disk_gib: int = key(1000, "of a simulated host", AT_LEAST_ONE)
 
 
+LVM_NAME = Bounds("must be letters, digits and +_.-", lambda value: value == "" or (
+    value.isascii() and not value.startswith("-") and value.translate(str.maketrans("+_.-", "aaaa")).isalnum()))
+
+
 @dataclass(frozen=True, slots=True)
 class Images:
     endpoint: str = key("", "S3 endpoint that hosts fetch images from; empty: that of [objectstore]",
                         Bounds("must begin with http:// or https://", is_url("http", "https")))
     access_key: str = key("", "access key they fetch with; empty: that of the account image-fetcher")
     secret_file: str = key("", "file with its secret key, readable by its owner only")
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    driver: str = key("files", "where volumes of this host lie: files (qcow2 in the state directory) or lvm",
+                      one_of("files", "lvm"))
+    group: str = key("", "LVM volume group, for lvm", LVM_NAME)
+    pool: str = key("", "thin pool in it; empty: volumes are allocated whole and zeroed", LVM_NAME)
+    listen: str = key("127.0.0.1", "address of this host that guests of other hosts reach its volumes at", Bounds(
+        "must be one address of this host", lambda value: is_address(value) and not ip_address(value).is_unspecified))
+    first_port: int = key(10809, "volumes are served to other hosts from this port on",
+                          Bounds("must be an integer 1024–61439", lambda value: 1024 <= value <= 61439))
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +222,7 @@ class Config:
     network: Network = Network()
     compute: Compute = Compute()
     images: Images = Images()
+    volume: Volume = Volume()
     quotas: Quotas = Quotas()
     instance_types: InstanceTypes = InstanceTypes()
     throttling: Throttling = Throttling()

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 
 from cloudcore.config.model import Config
 from cloudcore.config.places import endpoints_file
-from cloudcore.daemon import control, hosting
+from cloudcore.daemon import control, hosting, storage
 from cloudcore.daemon.ground import Stack, auth_of, bus_of, database_of, ground, objects_of
 from cloudcore.daemon.serving import url
 
@@ -52,6 +52,7 @@ async def assemble(stack: Stack, reactor: Any, config: Config, state: Path) -> d
     await stack.add(*hosting.network(under, bus), *hosting.metadata(under, bus))
     await stack.add(control.scheduler(under, bus, database), *control.images(under, bus, objects))
     await stack.add(control.conductor(under, bus, database))
+    await stack.add(*storage.volume(under, bus, objects))
     await stack.add(*await hosting.compute(under, bus, objects))
     ec2 = control.api_door(under, bus, database, auth, url(config.objectstore.listen, s3.port))
     await stack.add(ec2)

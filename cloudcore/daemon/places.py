@@ -36,6 +36,20 @@ def remotes(state: Path) -> Path:
     return state / "remotes"
 
 
+def exports(state: Path) -> Path:
+    """Keys, logs and pid files of the servers of volumes that guests of other hosts have."""
+    return state / "exports"
+
+
+def volume_journal(state: Path) -> Path:
+    return state / "volume" / "journal"
+
+
+def volume_scratch(state: Path) -> Path:
+    """Copies of volumes on their way into the object store. Of the volume service alone: it is swept at its start."""
+    return state / "volume" / "copies"
+
+
 def scratch(state: Path) -> Path:
     return state / "tmp"
 

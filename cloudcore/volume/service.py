@@ -47,7 +47,7 @@ class VolumeService(Service):
         super().stopService()
         for part in (self._making, self._exporting, self._copying):
             part.stop()
-        return self._journal.close()
+        return Deferred.fromCoroutine(self._stop())
 
     def ensure(self, request: WantedVolume) -> Deferred[Work]:
         return Deferred.fromCoroutine(self._making.ensure(request))
@@ -60,6 +60,10 @@ class VolumeService(Service):
 
     def present(self, request: Everything) -> Deferred[Stored]:
         return Deferred.fromCoroutine(self._present())
+
+    async def _stop(self) -> None:
+        await self._tools.servers.leave()
+        await self._journal.close()
 
     async def _start(self) -> None:
         await self._journal.open(self._tools.clock.seconds())

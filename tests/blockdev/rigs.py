@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 
 from cloudcore.blockdev.files import FileVolumes
+from cloudcore.blockdev.lvm import LvmVolumes, Places
 from cloudcore.blockdev.simulated import SimulatedVolumes
 
 
@@ -31,6 +32,30 @@ class FileRig:
     def held(self, driver: Any, volume: str) -> Iterator[None]:
         with writing(self.home / "volumes" / volume / "disk.qcow2", "qcow2"):
             yield
+
+
+class LvmRig:
+    """LVM's programs are fakes over plain files: they need neither root nor device-mapper."""
+
+    def __init__(self, home: Path, pool: str = "") -> None:
+        self.home, self._pool = home, pool
+        programs = home / "lvm" / "bin"
+        programs.mkdir(parents=True)
+        for name in ("lvcreate", "lvremove", "lvextend", "lvrename", "lvchange", "lvs", "vgs", "blkdiscard"):
+            (programs / name).symlink_to(Path(__file__).with_name("fake_lvm.py"))
+
+    def driver(self) -> LvmVolumes:
+        where = Places(self.home / "locks", self.home / "lvm" / "bin", self.home / "lvm" / "dev")
+        return LvmVolumes(reactor, "guests", in_thread, where, self._pool)
+
+    @contextmanager
+    def held(self, driver: Any, volume: str) -> Iterator[None]:
+        device = self.home / "lvm" / "dev" / "guests" / volume
+        mark = device.with_name(volume + "#open")
+        mark.touch()
+        with writing(device, "raw"):
+            yield
+        mark.unlink()
 
 
 class SimulatedRig:

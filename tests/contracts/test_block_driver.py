@@ -14,13 +14,13 @@ from twisted.internet.defer import gatherResults
 from cloudcore.blockdev.driver import BaseLayer, BlockDriver
 from cloudcore.domain.image_header import HEAD, TAIL, backing_of, judge
 from cloudcore.errors import CloudError, Code
-from tests.blockdev.rigs import FileRig, SimulatedRig
+from tests.blockdev.rigs import FileRig, LvmRig, SimulatedRig
 
 VOLUME, OTHER = "vol-0123456789abcdef0", "vol-0123456789abcdef1"
 GIB, MIB = 2**30, 2**20
 
 
-@pytest.fixture(params=[FileRig, SimulatedRig], ids=lambda rig: rig.__name__)
+@pytest.fixture(params=[FileRig, LvmRig, SimulatedRig], ids=lambda rig: rig.__name__)
 def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     return request.param(tmp_path)
 
@@ -157,7 +157,7 @@ async def test_a_guest_that_writes_keeps_others_away(rig: Any) -> None:
 # -- with bytes -------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=[FileRig], ids=lambda rig: rig.__name__)
+@pytest.fixture(params=[FileRig, LvmRig], ids=lambda rig: rig.__name__)
 def real(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     return request.param(tmp_path)
 

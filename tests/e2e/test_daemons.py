@@ -20,7 +20,7 @@ from tests.e2e.clouds import ROOT, Cloud, environment, until
 from tests.ports import free_port
 
 pytestmark = pytest.mark.timeout(900)
-DAEMONS = ("objectstore", "conductor", "scheduler", "network", "metadata", "compute", "api")
+DAEMONS = ("objectstore", "conductor", "scheduler", "network", "metadata", "volume", "compute", "api")
 
 
 class Daemons:

@@ -8,6 +8,7 @@ conductor = ServiceMaker("cloudcore-conductor", "cloudcore.daemon.conductor", "i
 scheduler = ServiceMaker("cloudcore-scheduler", "cloudcore.daemon.scheduler", "placement", "cloudcore-scheduler")
 network = ServiceMaker("cloudcore-network", "cloudcore.daemon.network", "a host's network agent", "cloudcore-network")
 compute = ServiceMaker("cloudcore-compute", "cloudcore.daemon.compute", "a host's compute agent", "cloudcore-compute")
+volume = ServiceMaker("cloudcore-volume", "cloudcore.daemon.volume", "a host's volume service", "cloudcore-volume")
 metadata = ServiceMaker("cloudcore-metadata", "cloudcore.daemon.metadata", "169.254.169.254", "cloudcore-metadata")
 objectstore = ServiceMaker("cloudcore-objectstore", "cloudcore.daemon.objectstore", "S3 object store",
                            "cloudcore-objectstore")  # fmt: skip
