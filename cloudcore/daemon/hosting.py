@@ -12,10 +12,7 @@ from typing import Any
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 
-from cloudcore.blockdev.driver import BlockDriver
-from cloudcore.blockdev.files import FileVolumes
 from cloudcore.blockdev.remote import RemoteVolumes, SimulatedRemotes
-from cloudcore.blockdev.simulated import SimulatedVolumes
 from cloudcore.blockdev.slimming import FileSlimming, SimulatedSlimming
 from cloudcore.compute.agent import ComputeAgent, Seat
 from cloudcore.compute.converging import Tools
@@ -25,6 +22,7 @@ from cloudcore.config.places import driver_file
 from cloudcore.daemon import places
 from cloudcore.daemon.ground import Ground, Served
 from cloudcore.daemon.serving import Door
+from cloudcore.daemon.storage import volume_driver
 from cloudcore.domain import addresses
 from cloudcore.images.cache import HostImageCache
 from cloudcore.images.contents import ContentStore
@@ -115,13 +113,6 @@ async def compute(ground: Ground, bus: Bus, objects: ObjectStore) -> list[Servic
         client(FACT_SINK, bus), lambda beat: publish(bus, HEARTBEATS, beat),
     )  # fmt: skip
     return [Closing(driver, remotes), agent, Served(bus, f"{COMPUTE.name}.{ground.host}", COMPUTE, agent)]
-
-
-def volume_driver(ground: Ground) -> BlockDriver:
-    """Of the volumes of this host: compute and the volume service each have one."""
-    if ground.simulated:
-        return SimulatedVolumes(places.volumes(ground.state))
-    return FileVolumes(ground.reactor, places.volumes(ground.state), ground.in_thread)
 
 
 def remote_volumes(ground: Ground) -> RemoteVolumes | SimulatedRemotes:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from cloudcore.config.model import Config
-from cloudcore.daemon import hosting, places
-from cloudcore.daemon.ground import ground
+from cloudcore.daemon import hosting, places, storage
+from cloudcore.daemon.ground import Ground, ground
 from cloudcore.virt.driver import VirtDriver
 from cloudcore.virt.private_libvirtd import PrivateLibvirtd
 
@@ -22,6 +22,7 @@ async def stop_guests(reactor: Any, config: Config, state: Path) -> int:
     """
     under = ground(reactor, config, state)
     if not under.simulated and PrivateLibvirtd(reactor, under.state).pid() is None:
+        await no_volumes_between_hosts(under)
         return 0
     driver, _ = await hosting.hypervisor(under)
     try:
@@ -35,8 +36,14 @@ async def stop_guests(reactor: Any, config: Config, state: Path) -> int:
         await driver.close()
     if not under.simulated:
         await PrivateLibvirtd(reactor, under.state).stop()
-    await hosting.remote_volumes(under).close_all()
+    await no_volumes_between_hosts(under)
     return len(running)
+
+
+async def no_volumes_between_hosts(under: Ground) -> None:
+    """Those of others that guests of this host had, and those of this host that others have: they wait."""
+    await hosting.remote_volumes(under).close_all()
+    await storage.servers(under).end_all()
 
 
 async def power_off(driver: VirtDriver, instances: list[str]) -> None:
@@ -45,9 +52,14 @@ async def power_off(driver: VirtDriver, instances: list[str]) -> None:
 
 
 async def clean(reactor: Any, config: Config, state: Path) -> None:
-    """Guests without ceremony, then bridge, tables and DHCP; what lies in the state directory is the caller's."""
+    """Guests without ceremony, then logical volumes, bridge, tables and DHCP; what lies in the state directory is the
+    caller's."""
     under = ground(reactor, config, state)
     if not under.simulated:
         await PrivateLibvirtd(reactor, under.state).stop()
-    await hosting.remote_volumes(under).close_all()
+    await no_volumes_between_hosts(under)
+    if config.volume.driver == "lvm" and not under.simulated:
+        volumes = storage.volume_driver(under)
+        for volume in await volumes.present():
+            await volumes.remove(volume)
     await hosting.network_driver(under).dismantle()
