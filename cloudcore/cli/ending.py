@@ -136,6 +136,8 @@ def going(config: Config, directory: Path) -> list[str]:
                  f"nftables tables named {config.network.table}",
                  "with the last cloud of this machine: 169.254.169.254 on lo, IPv4 forwarding if it was off before",
                  *lines]
+        if config.volume.driver == "lvm":
+            lines.insert(0, f"logical volumes of volume group {config.volume.group} that are tagged cloudcore")
     return lines
 
 
