@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -193,3 +194,71 @@ def test_what_fits_nowhere_ends_in_error_and_can_be_deleted(cloud: Conducted) ->
     cloud.ask("DeleteVolume", seconds=5, VolumeId=volume)
     at_rest(cloud.world)
     assert cloud.ask("DescribeVolumes").texts(".//volumeId") == []
+
+
+# -- whatever comes ---------------------------------------------------------------------------------------------------
+
+
+def a_request(chance: random.Random, known: dict[str, list[str]]) -> tuple[str, dict[str, Any]]:
+    """One of a user's who has lost the overview: the ids are real, the rest is as it comes."""
+
+    def one(kind: str) -> str:
+        return chance.choice(known[kind] or [f"{kind}-0123456789abcdef0"])
+
+    device, size = chance.choice(("/dev/sda1", "/dev/vda", "/dev/sdf", "/dev/sdg")), chance.randint(1, 6)
+    mapping = {"BlockDeviceMapping.1.DeviceName": device}
+    source = {"BlockDeviceMapping.1.Ebs.SnapshotId": one("snap")} if chance.random() < 0.4 else {}
+    return chance.choice((
+        ("RunInstances", {"ImageId": IMAGE.id, "MinCount": 1, "MaxCount": 1, "InstanceType": "t3.nano", **mapping,
+                          "BlockDeviceMapping.1.Ebs.VolumeSize": size, **source,
+                          "BlockDeviceMapping.1.Ebs.DeleteOnTermination": chance.choice(("true", "false"))}),
+        ("CreateVolume", {"AvailabilityZone": ZONE, "Size": size}),
+        ("CreateVolume", {"AvailabilityZone": ZONE, "SnapshotId": one("snap")}),
+        ("AttachVolume", {"VolumeId": one("vol"), "InstanceId": one("i"), "Device": device}),
+        ("AttachVolume", {"VolumeId": one("vol"), "InstanceId": one("i"), "Device": "/dev/sdh"}),
+        ("DetachVolume", {"VolumeId": one("vol"), "Force": chance.choice(("true", "false"))}),
+        ("ModifyVolume", {"VolumeId": one("vol"), "Size": size + 2}),
+        ("CreateSnapshot", {"VolumeId": one("vol")}),
+        ("CreateSnapshots", {"InstanceSpecification.InstanceId": one("i")}),
+        ("CopySnapshot", {"SourceSnapshotId": one("snap"), "SourceRegion": "us-east-2"}),
+        ("DeleteSnapshot", {"SnapshotId": one("snap")}),
+        ("DeleteVolume", {"VolumeId": one("vol")}),
+        ("StopInstances", {"InstanceId.1": one("i")}),
+        ("StartInstances", {"InstanceId.1": one("i")}),
+        ("TerminateInstances", {"InstanceId.1": one("i")}),
+    ))  # fmt: skip
+
+
+def shown(cloud: Conducted) -> dict[str, list[str]]:
+    alive = {"Filter.1.Name": "instance-state-name", "Filter.1.Value.1": "terminated"}
+    gone = set(cloud.ask("DescribeInstances", **alive).texts(".//instancesSet/item/instanceId"))
+    every = cloud.ask("DescribeInstances").texts(".//instancesSet/item/instanceId")
+    return {"i": [id for id in every if id not in gone],
+            "vol": cloud.ask("DescribeVolumes").texts(".//volumeSet/item/volumeId"),
+            "snap": cloud.ask("DescribeSnapshots").texts(".//snapshotId")}  # fmt: skip
+
+
+@pytest.mark.deadline(120)
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_is_asked_all_of_it_comes_to_rest_and_goes(cloud: Conducted, seed: int) -> None:
+    chance, accepted = random.Random(seed), 0  # noqa: S311  (repeatable on purpose)
+    for _ in range(80):
+        action, asked = a_request(chance, shown(cloud))
+        answer = cloud.house.ask(action, **asked)
+        assert answer.status < 500, (action, asked, answer)
+        accepted += answer.status == 200
+        cloud.world.run(chance.choice((0, 0, 0.3, 2, 6)))
+    assert accepted > 20
+    cloud.world.run(60, 0.5)
+    at_rest(cloud.world)
+    for id in shown(cloud)["i"]:
+        cloud.ask("TerminateInstances", **{"InstanceId.1": id})
+    cloud.world.run(60, 0.5)
+    for id in shown(cloud)["vol"]:
+        cloud.ask("DeleteVolume", VolumeId=id)
+    for id in shown(cloud)["snap"]:
+        cloud.ask("DeleteSnapshot", SnapshotId=id)
+    cloud.world.run(60, 0.5)
+    at_rest(cloud.world)
+    assert cloud.world.used() == (0, 0, 0)
+    assert cloud.world.images.objects == {"images/tiny": ROOT}
