@@ -92,7 +92,8 @@ class Attended:
             except CloudError:
                 del self._running[volume]
                 raise
-        for _ in range(int(PATIENCE / STEP)):
+        end = self._reactor.seconds() + PATIENCE
+        while self._reactor.seconds() < end:
             if await started():
                 return
             await self._pause()

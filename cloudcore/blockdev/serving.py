@@ -25,6 +25,7 @@ InThread = Callable[[Callable[[], Any]], Deferred[Any]]
 
 CLIENTS = 8  # connections at once: one that comes back may be there before we hear that the old one has gone
 CONNECT = 1.0  # seconds
+GREETING = b"NBDMAGIC"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +93,40 @@ class NbdServers:
         return Deferred.fromCoroutine(self._connects(export))
 
     async def _connects(self, export: Export) -> bool:
+        """qemu-nbd listens before it has opened its volume, and greets only afterwards."""
         endpoint = HostnameEndpoint(self._reactor, export.address, export.port, timeout=CONNECT)
         try:
-            connection: Any = await endpoint.connect(Factory.forProtocol(Connection))
+            greeted: Any = await endpoint.connect(Factory.forProtocol(Greeted))
+            heard: Deferred[bool] = greeted.heard
+            return await heard.addTimeout(CONNECT, self._reactor, lambda value, seconds: greeted.over())
         except CancelledError:
             raise
         except Exception:  # noqa: BLE001 - whatever keeps it from answering
             return False
-        connection.transport.loseConnection()
-        return True
+
+
+class Greeted(Connection):
+    """`heard` fires with whether the other side is an NBD server."""
+
+    def __init__(self) -> None:
+        self.heard: Deferred[bool] = Deferred()
+        self._data = b""
+
+    def dataReceived(self, data: bytes) -> None:
+        self._data += data
+        if len(self._data) >= len(GREETING):
+            self.over()
+
+    def connectionLost(self, reason: Any = None) -> None:
+        self.over()
+
+    def over(self) -> bool:
+        good = self._data.startswith(GREETING)
+        if not self.heard.called:
+            self.heard.callback(good)
+        if self.transport is not None:
+            self.transport.loseConnection()
+        return good
 
 
 class SimulatedServers:

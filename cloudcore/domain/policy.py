@@ -27,7 +27,7 @@ POLICY: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("fetcher", ("s3:GetObject", "s3:PutObject", "objectstore:AnyProject")),
     # the same account in the cloud's own project: the contents of snapshots come and go
     ("keeper", ("s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload", "s3:ListBucket",
-                "s3:CreateBucket", "objectstore:OwnBuckets")),
+                "s3:ListBucketMultipartUploads", "s3:CreateBucket", "objectstore:OwnBuckets")),
 )  # fmt: skip
 
 ROLES = tuple(role for role, _ in POLICY)

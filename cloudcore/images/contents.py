@@ -54,6 +54,8 @@ class ContentStore:
         if bucket not in self._ours:
             await self._objects.create_bucket(bucket)
             self._ours.add(bucket)
+        for upload in await self._objects.unfinished(part.location):  # of a process that was killed
+            await self._objects.abort(part.location, upload)
         await self.upload(path, part.location, measured)
         return MadeSnapshot(part.snapshot, part.location, whole.sha256, whole.size, judged.format, judged.virtual_size,
                             below)  # fmt: skip

@@ -23,7 +23,7 @@ from twisted.web.http_headers import Headers
 
 from cloudcore.errors import CloudError, Code
 from cloudcore.images.downloading import Download, InThread, Sink, announced_length
-from cloudcore.signing.heads import EMPTY_BODY, Head
+from cloudcore.signing.heads import EMPTY_BODY, Head, encoded
 from cloudcore.signing.signer import Signer, encoded_path, sign
 
 LOCATION = re.compile(r"([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(.{1,1024})", re.DOTALL)
@@ -135,6 +135,13 @@ class ObjectStore:
         if found is None:
             raise CloudError(Code.UNAVAILABLE, f"{location}: the object store names no upload")
         return found[1].decode()
+
+    async def unfinished(self, location: str) -> list[str]:
+        """The ids of uploads in parts to this place that were begun and not ended."""
+        bucket, key = split_location(location)
+        asked = Asked("GET", bucket, query=f"prefix={encoded(key)}&uploads=", key=False)
+        named = re.compile(rb"<Upload><Key>" + re.escape(key.encode()) + rb"</Key>" + UPLOAD_ID.pattern)
+        return [match[1].decode() for match in named.finditer(await self._told(asked))]
 
     async def put_part(self, location: str, upload: str, number: int, span: Span) -> str:
         """Its ETag. `number` from 1. Whose bucket it is was said when the upload was begun."""

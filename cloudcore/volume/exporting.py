@@ -62,6 +62,7 @@ class Exporting:
             now = self._tools.clock.seconds()
             await self._journal.serve(Served(volume, known.revision, changed=now), now)
         await self._tools.servers.end(volume)
+        self._outcomes.pop(volume, None)
 
     def _begin(self, volume: str) -> None:
         self._ongoing.begin(volume, lambda: self._converge(volume))

@@ -121,6 +121,19 @@ async def test_asking_again_changes_nothing_and_another_key_does(pair: Pair) -> 
     assert pids[0] != pair.pid("exports") and pids[1] != pair.pid("r")
 
 
+async def test_a_local_end_that_dies_comes_back(pair: Pair) -> None:
+    """Its socket was left behind."""
+    await pair.serve()
+    path = await pair.remotes.open(VOLUME, pair.remote)
+    dead = pair.pid("r")
+    os.kill(dead, signal.SIGKILL)
+    for _ in range(50):
+        await deferLater(reactor, 0.1, lambda: None)
+        if pair.pid("r") != dead and (await io(path, "read -P 0x5a 0 64k"))[0] == 0:
+            return
+    pytest.fail("it did not come back")
+
+
 async def test_both_ends_outlive_those_who_began_them(pair: Pair) -> None:
     await pair.serve()
     path = await pair.remotes.open(VOLUME, pair.remote)

@@ -106,6 +106,19 @@ async def test_large_files_go_in_parts(objects: ObjectStore, tmp_path: Path, siz
     assert ("-" in await objects.etag(place)) is (size > 5 * MIB)
 
 
+async def test_parts_that_a_killed_process_left_go(objects: ObjectStore, tmp_path: Path) -> None:
+    await objects.create_bucket(BUCKET)
+    store = ContentStore(objects, in_thread)
+    place, other = f"{BUCKET}/killed", f"{BUCKET}/killed-too"
+    begun = [await objects.begin(each) for each in (place, place, other)]
+    assert sorted(await objects.unfinished(place)) == sorted(begun[:2])
+    empty_qcow2.write(tmp_path / "whole", GIB)
+    await store.store(str(tmp_path / "whole"), a_part("killed"))
+    assert await objects.unfinished(place) == []
+    assert await objects.unfinished(other) == begun[2:]
+    await objects.abort(other, begun[2])
+
+
 async def test_a_file_that_changes_while_it_is_sent_is_not_stored(objects: ObjectStore, tmp_path: Path) -> None:
     await objects.create_bucket(BUCKET)
     path, store = tmp_path / "file", ContentStore(objects, in_thread, part=5 * MIB)
