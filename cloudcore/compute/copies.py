@@ -239,7 +239,9 @@ class Copies:
             if disk.volume in copied:
                 opened = await self._tools.volumes.opened(disk.volume) if disk.remote is None else None
                 size = disk.size_gib * GIB
-                needed += size if opened is None else min(size, await self._tools.in_thread(partial(_held, opened)))
+                if opened is not None and not opened.block:
+                    size = min(size, await self._tools.in_thread(partial(_held, opened)))
+                needed += size
         if needed > await self._tools.volumes.free():
             raise CloudError(Code.CAPACITY, f"no room for {needed} bytes of copies")
 
