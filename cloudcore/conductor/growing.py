@@ -18,10 +18,11 @@ from cloudcore.domain.instances import State
 from cloudcore.domain.placement import Demand
 from cloudcore.domain.volumes import AttachmentState, Modification, Volume
 from cloudcore.rpc.compute import WantedDisks
-from cloudcore.rpc.volume import FAILED, READY, WORKING, WantedVolume, Work
+from cloudcore.rpc.volume import FAILED, READY, WORKING, Everything, WantedVolume, Work
 from cloudcore.store.books import Books
 from cloudcore.store.operations import Step
 
+GIB = 2**30
 BETWEEN = frozenset({State.PENDING, State.STARTING, State.STOPPING, State.SHUTTING_DOWN})
 MODIFYING, OPTIMIZING, COMPLETED, BROKEN = "modifying", "optimizing", "completed", "failed"
 
@@ -100,7 +101,15 @@ async def grown_by(means: Means, growth: Growth) -> Work:
     for problem in told.problems:
         if problem.volume == growth.volume.id:
             return Work(FAILED, problem.reason)
-    return Work(READY if told.state == READY and growth.volume.id in told.attached else WORKING)
+    there = told.state == READY and growth.volume.id in told.attached
+    return Work(READY if there and await is_as_large(means, growth.volume) else WORKING)
+
+
+async def is_as_large(means: Means, volume: Volume) -> bool:
+    """A guest that has just ended has what it is told of with its next start: only the bytes say what they are."""
+    host = volume.host or ""
+    stored = await means.tell("grow", f"volume.{host}", lambda: means.volumes(host).present(Everything()))
+    return all(one.size >= volume.size_gib * GIB for one in stored.volumes if one.volume == volume.id)
 
 
 def grown(books: Books, step: Step) -> Step | None:

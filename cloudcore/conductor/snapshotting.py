@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cloudcore.conductor import wanted
-from cloudcore.conductor.discarding import discard_object, keep
+from cloudcore.conductor.discarding import discard_object, keep, place
 from cloudcore.conductor.means import Means
 from cloudcore.conductor.subjects import REASON_LENGTH, discard_unused, in_time
 from cloudcore.domain.images import Image
 from cloudcore.domain.operations import GIVES_UP
-from cloudcore.domain.volumes import Content, Snapshot, SnapshotState, place_of
+from cloudcore.domain.volumes import Content, Snapshot, SnapshotState
 from cloudcore.errors import CloudError, Code
 from cloudcore.rpc.compute import MadeSnapshot, SnapshotPart, SnapshotWork, WantedCopies
 from cloudcore.rpc.faults import BusFault
@@ -77,17 +77,12 @@ def planned(books: Books, step: Step) -> list[Ask]:
         host, instance = who
         parent = row.content or parent_of(books, row.volume)
         if row.instance and not instance:  # its agent may have copied it, and never be asked again
-            discard_object(books, place(row.id, row.instance), step.project, step.request_id)
+            discard_object(books, place(row.id, live=True), step.project, step.request_id)
         if (host, instance, parent) != (row.host, row.instance or "", row.content):
             books.snapshots.change(row.id, host=host, instance=instance or None, content=parent)
-        part = SnapshotPart(row.id, row.volume, place(row.id, instance), wanted.source_of(books, parent))
+        part = SnapshotPart(row.id, row.volume, place(row.id, bool(instance)), wanted.source_of(books, parent))
         groups.setdefault((host, instance, row.reboot), []).append(part)
     return [Ask(host, instance, tuple(parts), reboot) for (host, instance, reboot), parts in groups.items()]
-
-
-def place(snapshot: str, instance: str) -> str:
-    """Two who were asked, one after the other, never write to the same place."""
-    return f"{place_of(snapshot)}-live" if instance else place_of(snapshot)
 
 
 def pending(books: Books, step: Step) -> list[Snapshot]:
@@ -137,7 +132,8 @@ def copied(books: Books, step: Step, answers: Sequence[tuple[Ask, SnapshotWork]]
 
 def follow(books: Books, step: Step, row: Snapshot, work: SnapshotWork, made: MadeSnapshot | None) -> None:
     if work.state == ELSEWHERE:
-        attachment = books.attachments.of_volume(row.volume)
+        attachment = books.attachments.of_volume(row.volume)  # what was asked of this one may still come to it, late
+        discard_object(books, place(row.id, bool(row.instance)), step.project, step.request_id)
         books.snapshots.change(row.id, instance=None if row.instance or attachment is None else attachment.instance)
     elif work.state == FAILED or (work.state == READY and made is None):
         fail(books, step, row, work.reason or "the host has not copied it")

@@ -128,6 +128,7 @@ def copy_and_discard(world):
     world.store.run(wishes.deregister, image)
     for id in (*ids, other):
         do(world, wishes.delete_snapshot, id)
+    until(world, lambda: not world.images.objects)
 
 
 def bring_in(world):
@@ -135,6 +136,7 @@ def bring_in(world):
     until(world, lambda: copied(world, task.wanted.snapshot)())
     world.store.run(wishes.deregister, task.wanted.image)
     do(world, wishes.delete_snapshot, task.wanted.snapshot)
+    until(world, lambda: not world.images.objects)
 
 
 def attached(world, volume):
