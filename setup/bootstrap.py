@@ -32,8 +32,8 @@ LINKED = ("libvirt*", "nftables*")  # Debian's own: no wheels exist, and a build
 # What real guests need: hypervisor, network, the tiny guest's parts.
 GUESTS = (
     "libvirt-daemon-system", "qemu-system-x86", "qemu-utils", "nbdkit", "dnsmasq-base", "dnsmasq-utils", "nftables",
-    "iproute2", "procps", "util-linux", "python3-libvirt", "python3-nftables", "busybox-static", "dropbear-bin", "syslinux",
-    "syslinux-common", "mtools", "dosfstools", "fdisk", "e2fsprogs", "cpio", "binutils", "openssh-client",
+    "iproute2", "procps", "util-linux", "python3-libvirt", "python3-nftables", "busybox-static", "dropbear-bin",
+    "syslinux", "syslinux-common", "mtools", "dosfstools", "fdisk", "e2fsprogs", "cpio", "binutils", "openssh-client",
 )
 ALWAYS = ("python3-venv",)
 TESTS = ("rabbitmq-server", "postgresql", "iputils-ping", "git", "openssh-client", "mmdebstrap")
