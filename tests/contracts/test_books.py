@@ -339,6 +339,18 @@ async def test_a_claim_takes_room_and_its_release_gives_it_back_once(store):
     assert (await store.look(host)).free == Demand(4, 1024, 10)
 
 
+async def test_room_for_an_instance_and_its_volumes_is_claimed_together_and_given_back_apart(store):
+    await store.transact(lambda books: books.hosts.heard(a_beat("host-1")))
+    own, free = Demand(1, 1000, 0), (await store.look(lambda books: books.hosts.find("host-1"))).free.disk_gib
+    assert not await store.transact(lambda books: books.hosts.claim("i-1", "host-1", own, {"vol-1": 1, "vol-2": free}))
+    assert await store.look(lambda books: books.hosts.allocated("host-1")) == {}
+    assert await store.transact(lambda books: books.hosts.claim("i-1", "host-1", own, {"vol-1": 1, "vol-2": 2}))
+    assert await store.transact(lambda books: books.hosts.release("i-1"))
+    held = await store.look(lambda books: books.hosts.allocated("host-1"))
+    assert held == {"vol-1": Demand(0, 0, 1), "vol-2": Demand(0, 0, 2)}
+    assert (await store.look(lambda books: books.hosts.find("host-1"))).free.disk_gib == free - 3
+
+
 @pytest.mark.parametrize("demand", [Demand(5, 1, 1), Demand(1, 1025, 1), Demand(1, 1, 11)])
 async def test_what_does_not_fit_is_not_claimed(store, demand):
     await store.transact(heard)
