@@ -12,6 +12,8 @@ import sqlalchemy as sa
 from cloudcore.domain.callers import Caller
 from cloudcore.store.schema import audit
 
+INSERT = sa.insert(audit)
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -32,7 +34,7 @@ class Audit:
     def record(self, caller: Caller, request_id: str, action: str, resources: Collection[str],
                parameters: Mapping[str, Any]) -> None:  # fmt: skip
         """`action` with its service (ec2:RunInstances); `parameters` must be fit for JSON."""
-        self._connection.execute(sa.insert(audit), {
+        self._connection.execute(INSERT, {
             "at": self._now(), "request_id": request_id, "project": caller.project_id, "user_name": caller.user_name,
             "access_key": caller.access_key, "action": action, "resources": orjson.dumps(list(resources)).decode(),
             "parameters": orjson.dumps(parameters).decode()})  # fmt: skip

@@ -6,6 +6,7 @@ commits when it returns.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -22,6 +23,7 @@ from cloudcore.store.instance_keys import InstanceKeys
 from cloudcore.store.instance_profiles import InstanceProfiles, ProfileAssociations
 from cloudcore.store.instances import Instances
 from cloudcore.store.key_pairs import KeyPairs
+from cloudcore.store.lasting import lasting_in
 from cloudcore.store.memberships import Memberships
 from cloudcore.store.operations import Operations
 from cloudcore.store.prepared import fetched
@@ -95,3 +97,6 @@ class Books:
     def over(self, repository: Callable[[sa.Connection, Callable[[], float]], Repository]) -> Repository:
         """A repository that lives above the store (auth/sql.py has one), in this same transaction."""
         return repository(self._connection, self.now)
+
+
+lasting_in(module for name, module in list(sys.modules.items()) if name.startswith(f"{__package__}."))

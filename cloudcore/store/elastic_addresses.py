@@ -25,6 +25,9 @@ from cloudcore.store.schema import elastic_addresses, elastic_pools, instances
 Row = elastic_addresses.c
 COLUMNS: list[sa.Column[Any]] = [Row.address, Row.id, Row.project, Row.created, Row.revision, Row.association,
                                  Row.instance, Row.holder]  # fmt: skip
+OF_INSTANCES = (
+    sa.select(*COLUMNS).where(Row.instance.in_(sa.bindparam("ids", expanding=True))).order_by(Row.address)
+)  # fmt: skip
 FREE = sa.and_(Row.id.is_(None), Row.holder.is_(None))
 ENDING = (State.SHUTTING_DOWN.value, State.TERMINATED.value)
 
@@ -60,7 +63,9 @@ class ElasticAddresses:
 
     def of_instances(self, ids: Collection[str]) -> dict[str, ElasticAddress]:
         """By instance; those that have none are not in it."""
-        return {one.instance or "": one for one in self._where(Row.instance.in_(list(ids)))} if ids else {}
+        if not ids:
+            return {}
+        return {row.instance: from_row(row) for row in self._connection.execute(OF_INSTANCES, {"ids": list(ids)})}
 
     def held_by(self, host: str) -> list[ElasticAddress]:
         return self._where(Row.holder == host)

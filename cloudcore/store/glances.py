@@ -15,6 +15,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cloudcore.store.lasting import line
+
 INSTRUCTIONS = 200  # between two looks at the budget
 BUDGET = 100  # looks: 20,000 instructions, which a hundred instances with all that is shown of them stay below
 LONGEST = 0.02  # seconds until what waits for a slow disk is interrupted at the next look
@@ -40,7 +42,7 @@ class Glances:
             self._left, self._until = self._budget, monotonic() + LONGEST
             self._driver.execute("BEGIN")
             try:
-                return work(self._books(connection), *args, **kwargs)
+                return work(self._books(line(connection)), *args, **kwargs)
             finally:
                 self._driver.execute("ROLLBACK")  # it has only read
         except sa.exc.DBAPIError as problem:

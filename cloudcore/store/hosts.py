@@ -18,6 +18,7 @@ COLUMNS = [hosts.c[field.name] for field in fields(Host)]
 AMOUNTS = ("vcpus", "memory_mib", "disk_gib")
 NEXT_REVISION = sa.select(sa.func.coalesce(sa.func.max(hosts.c.revision), 0) + 1).scalar_subquery()
 FIND = sa.select(*COLUMNS).where(hosts.c.name == sa.bindparam("the_name"))
+EPOCH = sa.select(hosts.c.epoch).where(hosts.c.name == sa.bindparam("the_name"))
 LOCK = FIND.with_for_update()
 MOVE = (
     sa.update(hosts)
@@ -59,7 +60,7 @@ class Hosts:
 
     def fence(self, host: str, epoch: int) -> bool | None:
         """Whether facts of this epoch may be believed; after a newer one, older ones never are. None: no such host."""
-        known = self._connection.execute(sa.select(hosts.c.epoch).where(hosts.c.name == host)).scalar_one_or_none()
+        known = self._connection.execute(EPOCH, {"the_name": host}).scalar_one_or_none()
         if known is None:
             return None
         if epoch > known:

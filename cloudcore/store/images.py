@@ -16,6 +16,7 @@ from cloudcore.store.pages import Wanted, page
 from cloudcore.store.schema import image_permissions, images
 
 COLUMNS = [images.c[field.name] for field in fields(Image)]
+FIND = sa.select(*COLUMNS).where(images.c.id == sa.bindparam("which"))
 
 
 class Images:
@@ -31,7 +32,7 @@ class Images:
 
     def find(self, image: str) -> Image | None:
         """Whoever owns it, and deregistered ones too, for they still run: for the conductor."""
-        row = self._connection.execute(sa.select(*COLUMNS).where(images.c.id == image)).one_or_none()
+        row = self._connection.execute(FIND, {"which": image}).one_or_none()
         return from_row(row) if row else None
 
     def visible(self, project: str, image: str) -> Image:

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from cloudcore.domain.instances import REQUESTS, Event, Instance, State, after
 from cloudcore.errors import CloudError, Code
+from cloudcore.store.lasting import lasting
 from cloudcore.store.schema import instance_groups, instance_mappings, instances
 
 COLUMNS = [instances.c[field.name] for field in fields(Instance)]
@@ -21,6 +22,8 @@ GROUPS_OF = (
 )  # fmt: skip
 UNCHANGED = sa.and_(instances.c.id == sa.bindparam("the_id"), instances.c.generation == sa.bindparam("the_generation"),
                     instances.c.state == sa.bindparam("the_state"))  # fmt: skip
+INSERT, INSERT_MAPPINGS = sa.insert(instances), sa.insert(instance_mappings)
+INSERT_GROUPS = sa.insert(instance_groups)
 MOVE = sa.update(instances).where(UNCHANGED)
 
 
@@ -42,10 +45,10 @@ class Instances:
         mappings = [{"instance": row["id"], "cell": row["cell"]} for row in rows]
         memberships = [{"instance": row["id"], "group_id": group} for row in rows for group in groups]
         try:
-            self._connection.execute(sa.insert(instances), rows)
-            self._connection.execute(sa.insert(instance_mappings), mappings)
+            self._connection.execute(INSERT, rows)
+            self._connection.execute(INSERT_MAPPINGS, mappings)
             if memberships:
-                self._connection.execute(sa.insert(instance_groups), memberships)
+                self._connection.execute(INSERT_GROUPS, memberships)
         except sa.exc.IntegrityError:  # a group that has just gone, or a MAC that is taken: another try finds out
             raise LostRace(rows[0]["id"]) from None
 
@@ -156,13 +159,13 @@ class Instances:
 @cache
 def move(parameters: tuple[str, ...]) -> sa.Update:
     """Sets the columns that these parameters (`new_state` ...) name."""
-    return MOVE.values({name.removeprefix("new_"): sa.bindparam(name) for name in parameters})
+    return lasting(MOVE.values({name.removeprefix("new_"): sa.bindparam(name) for name in parameters}))
 
 
 @cache
 def reshape(parameters: tuple[str, ...]) -> sa.Update:
     """As `move`, with one more revision of the port."""
-    return move(parameters).values(port_revision=instances.c.port_revision + 1)
+    return lasting(move(parameters).values(port_revision=instances.c.port_revision + 1))
 
 
 class LostRace(Exception):

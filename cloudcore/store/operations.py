@@ -67,6 +67,30 @@ WAITING = (
            operations.c.generation == sa.bindparam("the_generation"),
            steps.c.kind.in_(sa.bindparam("the_kinds", expanding=True)))
 )  # fmt: skip
+OTHER = steps.alias("other")
+TAKEABLE = (
+    sa.select(*COLUMNS).join_from(steps, operations, operations.c.id == steps.c.operation)
+    .where(DUE, steps.c.due <= sa.bindparam("the_moment"),
+           ~sa.exists().where(OTHER.c.subject == steps.c.subject, OTHER.c.lease_expires > sa.bindparam("the_moment")))
+    .order_by(steps.c.due, steps.c.operation).limit(sa.bindparam("most"))
+)  # fmt: skip
+TAKE = (
+    sa.update(steps).where(DUE, steps.c.operation.in_(sa.bindparam("the_operations", expanding=True)))
+    .values(lease_owner=sa.bindparam("new_owner"), lease_epoch=steps.c.lease_epoch + 1, attempt=steps.c.attempt + 1,
+            lease_expires=sa.bindparam("new_expires"))
+)  # fmt: skip
+LATER = sa.select(sa.func.min(steps.c.due)).where(DUE, steps.c.due > sa.bindparam("the_moment"))
+NEW_DUE = sa.bindparam("new_due", type_=sa.Double)
+JOIN = (
+    sa.update(steps)
+    .where(DUE, steps.c.subject == sa.bindparam("the_subject"), steps.c.kind == sa.bindparam("the_kind"),
+           steps.c.lease_expires <= sa.bindparam("the_moment"))
+    .values(due=sa.case((steps.c.due < NEW_DUE, steps.c.due), else_=NEW_DUE)).returning(steps.c.operation)
+)  # fmt: skip
+RAISE = (
+    sa.update(operations).where(operations.c.id == THE_OPERATION, operations.c.generation < sa.bindparam("newer"))
+    .values(generation=sa.bindparam("newer"))
+)  # fmt: skip
 SETTLE = sa.update(steps).where(steps.c.operation == THE_OPERATION, steps.c.n == THE_N, DUE).values(state="done")
 
 
@@ -98,28 +122,19 @@ class Operations:
         now = self._now()
         if self._connection.dialect.name == "postgresql":
             self._connection.execute(sa.select(sa.func.pg_advisory_xact_lock(TAKING)))
-        other = steps.alias("other")
-        held = sa.exists().where(other.c.subject == steps.c.subject, other.c.lease_expires > now)
-        due = (
-            sa.select(*COLUMNS).join_from(steps, operations, operations.c.id == steps.c.operation)
-            .where(DUE, steps.c.due <= now, ~held).order_by(steps.c.due, steps.c.operation).limit(2 * limit)
-        )  # fmt: skip
         found: dict[str, Step] = {}
-        for row in self._connection.execute(due):
+        for row in self._connection.execute(TAKEABLE, {"the_moment": now, "most": 2 * limit}):
             if row.subject not in found and len(found) < limit:
                 step = Step(*row, owner=owner)
                 found[row.subject] = replace(step, attempt=step.attempt + 1, lease_epoch=step.lease_epoch + 1)
         if found:
-            lease = sa.update(steps).where(DUE, steps.c.operation.in_([step.operation for step in found.values()]))
-            self._connection.execute(lease.values(
-                lease_owner=owner, lease_epoch=steps.c.lease_epoch + 1, attempt=steps.c.attempt + 1,
-                lease_expires=now + LEASE))  # fmt: skip
+            self._connection.execute(TAKE, {"the_operations": [step.operation for step in found.values()],
+                                            "new_owner": owner, "new_expires": now + LEASE})  # fmt: skip
         return list(found.values())
 
     def pause(self) -> float | None:
         """Seconds until something else falls due; None when nothing will by itself."""
-        later = sa.select(sa.func.min(steps.c.due)).where(DUE, steps.c.due > self._now())
-        due: float | None = self._connection.execute(later).scalar_one()
+        due: float | None = self._connection.execute(LATER, {"the_moment": self._now()}).scalar_one()
         return None if due is None else due - self._now()
 
     def renew(self, owner: str, held: Iterable[str]) -> None:
@@ -201,14 +216,10 @@ class Operations:
 
     def _joined(self, kind: str, subject: str, revision: int, due: float) -> str | None:
         """By a write to the step's row, so that it is settled with `take` which of the two came first."""
-        idle = sa.and_(DUE, steps.c.subject == subject, steps.c.kind == STEPS[kind][0],
-                       steps.c.lease_expires <= self._now())  # fmt: skip
-        sooner = sa.case((steps.c.due < due, steps.c.due), else_=due)
-        joined = sa.update(steps).where(idle).values(due=sooner).returning(steps.c.operation)
-        operation: str | None = self._connection.execute(joined).scalars().first()
+        asked = {"the_subject": subject, "the_kind": STEPS[kind][0], "the_moment": self._now(), "new_due": due}
+        operation: str | None = self._connection.execute(JOIN, asked).scalars().first()
         if operation is not None:
-            newer = sa.and_(operations.c.id == operation, operations.c.generation < revision)
-            self._connection.execute(sa.update(operations).where(newer).values(generation=revision))
+            self._connection.execute(RAISE, {"the_operation": operation, "newer": revision})
         return operation
 
     def _supersede_older(self, subject: str, generation: int) -> None:

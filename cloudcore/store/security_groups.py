@@ -24,6 +24,15 @@ NAMED = sa.select(groups.c.name, groups.c.id).where(
 NAMES = sa.select(groups.c.id, groups.c.name).where(
     groups.c.project == sa.bindparam("whose"), groups.c.id.in_(sa.bindparam("ids", expanding=True)))  # fmt: skip
 
+ALL_NAMES = sa.select(groups.c.id, groups.c.name).where(groups.c.id.in_(sa.bindparam("ids", expanding=True)))
+THE_GROUP = sa.bindparam("the_group", type_=sa.Text)
+REVISION = sa.select(groups.c.revision).where(groups.c.id == THE_GROUP)
+MEMBERS = (
+    sa.select(instances.c.address).order_by(instances.c.address)
+    .where(instance_groups.c.group_id == THE_GROUP, instance_groups.c.instance == instances.c.id,
+           instances.c.address.is_not(None))
+)  # fmt: skip
+
 
 class SecurityGroups:
     def __init__(self, connection: sa.Connection, now: Callable[[], float]) -> None:
@@ -52,8 +61,7 @@ class SecurityGroups:
 
     def names(self, ids: Collection[str]) -> dict[str, str]:
         """{id: name}, whoever owns them: for the conductor."""
-        found = sa.select(groups.c.id, groups.c.name).where(groups.c.id.in_(list(ids)))
-        return _pairs(self._connection.execute(found)) if ids else {}
+        return _pairs(self._connection.execute(ALL_NAMES, {"ids": list(ids)})) if ids else {}
 
     def own_names(self, project: str, ids: Collection[str]) -> dict[str, str]:
         """{id: name} of those of the ids that belong to this project."""
@@ -154,13 +162,11 @@ class SecurityGroups:
 
     def value(self, group: str) -> Group | None:
         """What hosts must know of a group: its rules, and its members' fixed addresses. None when it is gone."""
-        revision = self._connection.execute(sa.select(groups.c.revision).where(groups.c.id == group)).scalar()
+        revision = self._connection.execute(REVISION, {"the_group": group}).scalar()
         if revision is None:
             return None
         described = self._rules([group]).get(group, ())
-        belongs = sa.and_(instance_groups.c.group_id == group, instance_groups.c.instance == instances.c.id,
-                          instances.c.address.is_not(None))  # fmt: skip
-        members = self._connection.execute(sa.select(instances.c.address).where(belongs).order_by(instances.c.address))
+        members = self._connection.execute(MEMBERS, {"the_group": group})
         return Group(group, revision, tuple(one.rule for one in described), tuple(members.scalars()))
 
     def referring(self, group: str) -> list[str]:
@@ -186,9 +192,8 @@ class SecurityGroups:
             self._connection.execute(sa.insert(rules), rows)
 
     def _rules(self, ids: Collection[str]) -> dict[str, list[DescribedRule]]:
-        chosen = sa.select(*_rule_columns()).where(rules.c.group_id.in_(list(ids)))
         found: dict[str, list[DescribedRule]] = {}
-        for row in self._connection.execute(chosen.order_by(rules.c.created, rules.c.id)) if ids else ():
+        for row in self._connection.execute(RULES, {"ids": list(ids)}) if ids else ():
             one = _described(row)
             found.setdefault(one.group, []).append(one)
         return found
@@ -201,6 +206,11 @@ def _pairs(rows: Iterable[Any]) -> dict[str, Any]:
 def _rule_columns() -> list[Any]:
     return [rules.c.id, rules.c.protocol, rules.c.from_port, rules.c.to_port, rules.c.cidr, rules.c.source_group,
             rules.c.egress, rules.c.group_id, rules.c.description]  # fmt: skip
+
+RULES = (
+    sa.select(*_rule_columns()).where(rules.c.group_id.in_(sa.bindparam("ids", expanding=True)))
+    .order_by(rules.c.created, rules.c.id)
+)  # fmt: skip
 
 
 def _described(row: Any) -> DescribedRule:

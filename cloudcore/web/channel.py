@@ -19,6 +19,8 @@ HEAD_WITHIN = 10.0  # seconds from the first byte of a head to its end
 class BoundedChannel(http.HTTPChannel):
     transport: Any
     _begun = False  # a head, of which the end is still to come
+    _there: Any = None
+    _here: Any = None
     _late: Any = None  # the call that ends a head that takes too long
 
     def connectionMade(self) -> None:
@@ -27,6 +29,17 @@ class BoundedChannel(http.HTTPChannel):
         super().connectionMade()
         if len(channels) > self.factory.connections:
             next((channel for channel in channels if not channel.busy), self).abort()
+
+    def getPeer(self) -> Any:
+        """Asked for by each request, and never another on one connection: the kernel is asked once."""
+        if self._there is None:
+            self._there = super().getPeer()
+        return self._there
+
+    def getHost(self) -> Any:
+        if self._here is None:
+            self._here = super().getHost()
+        return self._here
 
     @property
     def busy(self) -> bool:
