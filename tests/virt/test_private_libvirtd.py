@@ -14,7 +14,7 @@ from twisted.internet import reactor
 from cloudcore.process.running import check
 from cloudcore.virt.libvirt_driver import trim_console
 from cloudcore.virt.private_libvirtd import PrivateLibvirtd
-from tests.virt.rigs import libvirt_rig, may_run_guests, name, pause, until
+from tests.virt.rigs import libvirt_rig, may_run_guests, name, pause, until, volume
 
 pytestmark = [
     pytest.mark.deadline(60),
@@ -96,12 +96,13 @@ async def test_guests_that_are_all_to_be_powered_off_belong_to_an_earlier_life(h
 
 async def test_guests_run_as_an_unprivileged_user_over_an_image_that_stays_roots(rig):
     instance = await rig.guest(1)
-    home = rig.instances / instance
-    assert (home / "disk.qcow2").stat().st_uid != 0
-    assert (home / "base").stat().st_uid == 0
-    assert home.stat().st_uid == 0
+    opened = await rig.volumes.opened(volume(1))
+    disk, image = Path(opened.path), Path(opened.backing[0][0])
+    assert disk.stat().st_uid != 0
+    assert image.stat().st_uid == 0
+    assert {disk.parent.stat().st_uid, (rig.instances / instance).stat().st_uid} == {0}
     await rig.driver.stop(instance, 0)
-    assert (home / "disk.qcow2").stat().st_mode & 0o777 == 0o600
+    assert disk.stat().st_mode & 0o777 == 0o600
 
 
 async def test_a_killed_libvirtd_comes_back_and_its_guests_never_noticed(host, rig):
