@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 
 import pytest
@@ -171,9 +172,10 @@ WISHES = st.lists(st.tuples(st.sampled_from([0, 1]), st.sampled_from([None, 0, 1
 
 
 @settings(max_examples=10, deadline=None)
-@given(WISHES, st.randoms(use_true_random=False))
-def test_whatever_is_wished_in_whatever_weather_the_last_wish_holds(wishes, chance) -> None:
+@given(WISHES, st.integers(0, 2**32))
+def test_whatever_is_wished_in_whatever_weather_the_last_wish_holds(wishes, seed) -> None:
     """Messages come twice, late or never; at each moment each address is on one host."""
+    chance = random.Random(seed)  # noqa: S311  # one seed: a draw for each message is more than an example may take
 
     def faults(topic: str) -> tuple[float, ...]:
         if calm or not topic.startswith("network."):
