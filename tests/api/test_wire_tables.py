@@ -24,6 +24,7 @@ import sqlalchemy as sa
 from twisted.internet.defer import Deferred, fail, maybeDeferred
 
 from cloudcore.api import codes
+from cloudcore.api.catalogue import ACTIONS
 from cloudcore.api.site import Api, Reply
 from cloudcore.api.throttling import Throttle
 from cloudcore.domain.instances import Event
@@ -46,6 +47,14 @@ def cases() -> Iterator[Any]:
     for table in sorted(TABLES.glob("*.toml")):
         for case in tomllib.loads(table.read_text())["case"]:
             yield pytest.param(case, id=f"{table.stem}: {case['title']}")
+
+
+def test_every_action_is_asked_in_a_table() -> None:
+    asked = {
+        (step.get("service", "ec2"), dict(parse_qsl(step["ask"], errors="surrogateescape")).get("Action"))
+        for case in cases() for step in case.values[0]["step"] if "ask" in step
+    }  # fmt: skip
+    assert {(service, name) for service in ACTIONS for name in ACTIONS[service]} - asked == set()
 
 
 @pytest.mark.parametrize("case", list(cases()))
