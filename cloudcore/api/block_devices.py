@@ -50,7 +50,7 @@ class BlockDevice:
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """One volume that is to be, and the content that it begins with (None: blank)."""
+    """One volume that is to be, and the content that it begins with (None: blank; empty: not known yet)."""
 
     mapping: Mapping
     content: str | None
@@ -130,7 +130,7 @@ def settled(books: Books, call: Call, wanted: Sequence[Mapping], base: Sequence[
 
 def _settled(books: Books, call: Call, wanted: Mapping, given: Disk | None, root: Sequence[Disk]) -> Disk:
     if given is not None and given.mapping.snapshot == wanted.snapshot:
-        content, least = given.content, given.mapping.size_gib if given.content else 0
+        content, least = given.content, given.mapping.size_gib if given.content is not None else 0
     elif root and root[0] is given:
         text = f"The snapshot of the root device '{wanted.device}' cannot be another than its image's"
         raise CloudError(Code.BLOCK_DEVICE_MAPPING, text)

@@ -15,7 +15,7 @@ from cloudcore.domain import images
 from cloudcore.domain.ids import new_id
 from cloudcore.domain.images import Image
 from cloudcore.domain.instances import Instance, State
-from cloudcore.domain.volumes import Attachment, Snapshot, SnapshotState, Volume
+from cloudcore.domain.volumes import FROM_NO_VOLUME, Attachment, Snapshot, SnapshotState, Volume
 from cloudcore.errors import CloudError, Code
 from cloudcore.store.books import Books
 from cloudcore.store.requests import Token
@@ -134,13 +134,14 @@ def _copy(books: Books, call: Call, asked: CopyImage, source: str, tags: Mapping
     image = books.images.visible(call.project, source)
     image_names.check_free(books, call.project, asked.Name)
     id = new_id("image", call.cloud.random)
-    copies = {one.snapshot: _copied(books, call, one.snapshot, source, id) for one in image.mappings if one.snapshot}
+    named = [one.snapshot for one in image.mappings if one.snapshot]
+    usable = books.snapshots.usable(image.project, named)
+    copies = {one: _copied(books, call, one, usable.get(one), source, id) for one in named}
     storage_quotas.take_snapshots(books, call, len(copies))
     books.snapshots.insert(copies.values())
     mappings = tuple(replace(one, snapshot=copies[one.snapshot].id if one.snapshot else None) for one in image.mappings)
-    description = image.description if asked.Description is None else asked.Description
     books.images.insert(replace(
-        image, id=id, project=call.project, name=asked.Name, description=description,
+        image, id=id, project=call.project, name=asked.Name, description=asked.Description or "",
         location=f"{call.project}/{asked.Name}", public=False, created=books.now(), deprecated=None, mappings=mappings,
         source_instance=None, source_image=source))  # fmt: skip
     kept = books.tags.of(call.project, [source]).get(source, {}) if asked.CopyImageTags else {}
@@ -151,15 +152,15 @@ def _copy(books: Books, call: Call, asked: CopyImage, source: str, tags: Mapping
     return Outcome({"ImageId": id}, (id, *(one.id for one in copies.values())))
 
 
-def _copied(books: Books, call: Call, snapshot: str, source: str, image: str) -> Snapshot:
-    """Another's snapshot too: whoever may start from an image may copy what it is made of."""
-    found = books.snapshots.find(snapshot)
+def _copied(books: Books, call: Call, snapshot: str, found: Snapshot | None, source: str, image: str) -> Snapshot:
+    """Another's snapshot too: whoever may start from an image may copy what it is made of, as long as the image's owner
+    may use that. Which volume that one came from is nobody's business but its owner's."""
     if found is None or found.content is None:
         raise CloudError(Code.IMAGE_UNAVAILABLE, f"The snapshot '{snapshot}' of the image '{source}' is not complete")
     id = new_id("snapshot", call.cloud.random)
-    return replace(found, id=id, project=call.project, created=books.now(), batch=id, public=False, host=None,
-                   instance=None, description=f"Copied for DestinationAmi {image} from SourceAmi {source} for "
-                                              f"SourceSnapshot {snapshot}")  # fmt: skip
+    return replace(found, id=id, project=call.project, volume=FROM_NO_VOLUME, created=books.now(), batch=id,
+                   public=False, host=None, instance=None,
+                   description=f"Copied for DestinationAmi {image} from SourceAmi {source} for SourceSnapshot {snapshot}")
 
 
 ACTIONS = {

@@ -14,7 +14,7 @@ from cloudcore.domain.ids import new_id
 from cloudcore.domain.images import Image, Mapping
 from cloudcore.domain.instance_types import InstanceType
 from cloudcore.domain.instances import Instance
-from cloudcore.domain.volumes import Attachment, AttachmentState, Volume, VolumeState
+from cloudcore.domain.volumes import Attachment, AttachmentState, Snapshot, Volume, VolumeState
 from cloudcore.errors import CloudError, Code
 from cloudcore.store.books import Books
 
@@ -41,24 +41,24 @@ def planned(books: Books, call: Call, image: Image, kind: InstanceType, asked: S
     root = -(-image.virtual_size // GIB)
     if image.mappings:
         base: Sequence[Mapping] = image.mappings
-        parts = tuple(_part(books, image, one, root if at == 0 else None) for at, one in enumerate(base))
+        usable = books.snapshots.usable(image.project, [one.snapshot for one in base if one.snapshot])
+        parts = tuple(_part(image, one, usable, root if at == 0 else None) for at, one in enumerate(base))
     else:
         whole = Mapping(image.root_device, None, root)
         base, parts = [replace(whole, size_gib=max(root, kind.disk_gib))], (Disk(whole, image.content),)
     return Plan(block_devices.settled(books, call, block_devices.overridden(base, asked), parts))
 
 
-def _part(books: Books, image: Image, one: Mapping, root: int | None) -> Disk:
-    """With the least size that it can have. The image's own row says what its root needs."""
-    if root is not None and image.content is not None:
-        return Disk(replace(one, size_gib=root), image.content)
-    if one.snapshot is None:
-        return Disk(one, None)
-    found = books.snapshots.find(one.snapshot)
-    if found is None or found.content is None:
+def _part(image: Image, one: Mapping, usable: Dict[str, Snapshot], root: int | None) -> Disk:
+    """With the least size that it can have. The image's own row says what its root needs. Its owner must still be
+    allowed to use each snapshot: another account may have lent it, and taken it back."""
+    found = usable.get(one.snapshot or "")
+    if one.snapshot is not None and (found is None or found.content is None):
         text = f"The snapshot '{one.snapshot}' of the image '{image.id}' is not there"
         raise CloudError(Code.IMAGE_UNAVAILABLE, text)
-    return Disk(replace(one, size_gib=found.size_gib), found.content)
+    if root is not None and image.content is not None:
+        return Disk(replace(one, size_gib=root), image.content)
+    return Disk(one, None) if found is None else Disk(replace(one, size_gib=found.size_gib), found.content)
 
 
 def begun(books: Books, call: Call, plan: Plan, made: Sequence[Instance],

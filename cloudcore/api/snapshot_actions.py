@@ -165,12 +165,9 @@ def _copy(books: Books, call: Call, asked: CopySnapshot, tags: Mapping[str, str]
     source = storage_ids.source(books, call, asked.SourceSnapshotId)
     storage_quotas.take_snapshots(books, call, 1)
     id = new_id("snapshot", call.cloud.random)
-    description = asked.Description
-    if description is None:
-        description = f"[Copied {source.id} from {call.cloud.region}] {source.description}".strip()[:DESCRIPTION]
     books.snapshots.insert([Snapshot(
-        id, call.project, FROM_NO_VOLUME, source.size_gib, SnapshotState.COMPLETED, books.now(), id, description, 100,
-        source.content)])  # fmt: skip
+        id, call.project, FROM_NO_VOLUME, source.size_gib, SnapshotState.COMPLETED, books.now(), id,
+        asked.Description or "", 100, source.content)])  # fmt: skip
     books.tags.begin(call.project, {id: "snapshot"}, tags)
     return Outcome({"SnapshotId": id, "Tags": tagging.shown(tags) or None}, (id,))
 
@@ -222,6 +219,8 @@ def _view(call: Call, seen: Seen, tags: list[dict[str, str]]) -> dict[str, Any]:
 
 def _restorable_view(call: Call, seen: Seen, tags: list[dict[str, str]]) -> dict[str, Any]:
     one, shares = seen
+    if one.project != call.project:  # with whom else it is shared is its owner's business
+        shares = [each for each in shares if each == call.project]
     users = [one.project, *shares, *(["all"] if one.public else [])]
     return snapshot_views.snapshot(one, tags) | {"Restorable": users}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cloudcore.conductor.subjects import discard_unused
 from cloudcore.domain.instances import Instance
-from cloudcore.domain.volumes import Attachment, Volume, VolumeEvent, VolumeState
+from cloudcore.domain.volumes import Attachment, AttachmentState, Volume, VolumeEvent, VolumeState
 from cloudcore.store.books import Books
 
 
@@ -22,13 +22,13 @@ def detach(books: Books, attachment: Attachment, volume: Volume, instance: Insta
 
 
 def detach_all(books: Books, instance: Instance, request_id: str) -> None:
-    """The instance ends: those that are to end with it do."""
+    """The instance ends: those that are to end with it do, but for what was asked to leave before."""
     for held in books.attachments.held(instance.id):
         attachment, volume = held.attachment, held.volume
         if volume.host is None:  # the launch never had a place, and made nothing
             books.attachments.remove(attachment)
             forget(books, volume, request_id)
-        elif attachment.delete_on_termination:
+        elif attachment.delete_on_termination and attachment.state is not AttachmentState.DETACHING:
             books.attachments.remove(attachment)
             going = books.volumes.move(volume, VolumeEvent.DELETE)
             books.operations.begin("delete-volume", going.id, going.generation, going.project, request_id)

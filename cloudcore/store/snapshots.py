@@ -89,9 +89,15 @@ class Snapshots:
     def remove(self, snapshot: str) -> None:
         self._connection.execute(sa.delete(snapshots).where(snapshots.c.id == snapshot))
 
+    def usable(self, project: str, ids: Collection[str]) -> dict[str, Snapshot]:
+        """Those of them that this project may make volumes of."""
+        rows = self._connection.execute(USABLE, {"whose": project, "ids": list(ids)}) if ids else ()
+        return {one.id: one for one in map(snapshot_of, rows)}
+
     def images_of(self, project: str, snapshot: str) -> list[str]:
-        """The ids of images that are made of it."""
-        alive = sa.and_(images.c.state.in_(("available", "pending")), images.c.mappings.contains(snapshot))
+        """The ids of the project's images that are made of it. Those of others keep no snapshot from its owner."""
+        alive = sa.and_(images.c.project == project, images.c.state.in_(("available", "pending")),
+                        images.c.mappings.contains(snapshot))  # fmt: skip
         return list(self._connection.execute(sa.select(images.c.id).where(alive).order_by(images.c.id)).scalars())
 
     def shared_with(self, snapshot: str) -> list[str]:
@@ -168,7 +174,11 @@ def snapshot_of(row: sa.Row[Any]) -> Snapshot:
     return Snapshot(**values | {"state": SnapshotState(values["state"])})
 
 
-def _visible(project: str) -> sa.ColumnElement[bool]:
+def _visible(project: Any) -> sa.ColumnElement[bool]:
     shared = sa.exists().where(snapshot_permissions.c.snapshot == snapshots.c.id,
                                snapshot_permissions.c.project == project)  # fmt: skip
     return sa.or_(snapshots.c.project == project, snapshots.c.public, shared)
+
+
+USABLE = sa.select(*COLUMNS).where(
+    snapshots.c.id.in_(sa.bindparam("ids", expanding=True)), _visible(sa.bindparam("whose")))  # fmt: skip
