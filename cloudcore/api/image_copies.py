@@ -158,9 +158,9 @@ def _copied(books: Books, call: Call, snapshot: str, found: Snapshot | None, sou
     if found is None or found.content is None:
         raise CloudError(Code.IMAGE_UNAVAILABLE, f"The snapshot '{snapshot}' of the image '{source}' is not complete")
     id = new_id("snapshot", call.cloud.random)
+    text = f"Copied for DestinationAmi {image} from SourceAmi {source} for SourceSnapshot {snapshot}"
     return replace(found, id=id, project=call.project, volume=FROM_NO_VOLUME, created=books.now(), batch=id,
-                   public=False, host=None, instance=None,
-                   description=f"Copied for DestinationAmi {image} from SourceAmi {source} for SourceSnapshot {snapshot}")
+                   public=False, host=None, instance=None, description=text)  # fmt: skip
 
 
 ACTIONS = {

@@ -194,7 +194,7 @@ def removed(books: Books, call: Call, snapshot: Snapshot) -> tuple[str, ...]:
     books.tags.drop(snapshot.id)
     books.quotas.release(call.project, snapshots=1)
     if snapshot.state is SnapshotState.PENDING:
-        books.snapshots.abandon(snapshot.id)
+        books.snapshots.abandon(snapshot)
         return ()
     books.snapshots.remove(snapshot.id)
     if snapshot.content is None or not books.contents.unused(snapshot.content):

@@ -58,7 +58,7 @@ def _describe(books: Books, call: Call, asked: SnapshotAttribute) -> Mapping[str
     found = storage_ids.snapshot(books, call, asked.SnapshotId)
     if asked.Attribute == "productCodes":
         return {"SnapshotId": found.id, "ProductCodes": []}
-    users = [{"UserId": project} for project in books.snapshots.shared_with(found.id)]
+    users = [{"UserId": project} for project in books.snapshots.permissions([found.id]).get(found.id, ())]
     groups = [{"Group": EVERYBODY}] if found.public else []
     return {"SnapshotId": found.id, "CreateVolumePermissions": groups + users}
 
@@ -112,7 +112,7 @@ async def reset_snapshot_attribute(call: Call, asked: SnapshotAttribute) -> Mapp
 
 def _reset(books: Books, call: Call, id: str) -> Outcome:
     storage_ids.snapshot(books, call, id)
-    books.snapshots.share(id, remove=books.snapshots.shared_with(id))
+    books.snapshots.share(id, remove=books.snapshots.permissions([id]).get(id, ()))
     books.snapshots.change(id, public=False)
     return Outcome(None, (id,))
 

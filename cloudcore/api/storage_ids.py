@@ -7,6 +7,7 @@ from cloudcore.domain.ids import well_formed
 from cloudcore.domain.volumes import Snapshot, SnapshotState, Volume
 from cloudcore.errors import CloudError, Code
 from cloudcore.store.books import Books
+from cloudcore.store.snapshots import unknown
 
 
 def check_volume(id: str) -> str:
@@ -36,7 +37,9 @@ def snapshot(books: Books, call: Call, id: str) -> Snapshot:
 def source(books: Books, call: Call, id: str) -> Snapshot:
     """One that volumes may be made of now, the account's own or shared with it. Raises SNAPSHOT_MALFORMED,
     SNAPSHOT_UNKNOWN, SNAPSHOT_STATE."""
-    found = books.snapshots.visible(call.project, check_snapshot(id))
+    found = books.snapshots.usable(call.project, [check_snapshot(id)]).get(id)
+    if found is None:
+        raise unknown(id)
     if found.state is not SnapshotState.COMPLETED:
         raise CloudError(Code.SNAPSHOT_STATE, f"Snapshot is in invalid state - {found.state.value}: '{id}'")
     return found

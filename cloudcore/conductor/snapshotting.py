@@ -150,7 +150,7 @@ def complete(books: Books, step: Step, row: Snapshot, made: MadeSnapshot) -> Non
         return
     below = made.below or None
     keep(books, Content(made.sha256, made.location, made.size, made.format, made.virtual_size, below), step)
-    books.snapshots.change(row.id, state=SnapshotState.COMPLETED, content=made.sha256, progress=100)
+    books.snapshots.end(row, state=SnapshotState.COMPLETED, content=made.sha256, progress=100)
     if not row.project:  # deleted meanwhile
         books.snapshots.remove(row.id)
         discard_unused(books, made.sha256, step.project, step.request_id)
@@ -161,7 +161,7 @@ def complete(books: Books, step: Step, row: Snapshot, made: MadeSnapshot) -> Non
 def fail(books: Books, step: Step, row: Snapshot, reason: str) -> None:
     """It is shown in error until it is deleted."""
     if row.project:
-        books.snapshots.change(row.id, state=SnapshotState.ERROR, content=None, reason=reason[:REASON_LENGTH])
+        books.snapshots.end(row, state=SnapshotState.ERROR, content=None, reason=reason[:REASON_LENGTH])
     else:
         books.snapshots.remove(row.id)
     discard_unused(books, row.content, step.project, step.request_id)
@@ -183,13 +183,13 @@ def conclude(books: Books, step: Step, taken: str = "") -> None:
         ready = [one for one in named if one is not None and one.state is SnapshotState.COMPLETED]
         if taken or len(ready) < len(named):
             reasons = [one.reason for one in named if one is not None and one.reason]
-            books.images.change(image.id, state="failed", reason=(taken or "; ".join(reasons))[:REASON_LENGTH])
+            books.images.end(image.id, state="failed", reason=(taken or "; ".join(reasons))[:REASON_LENGTH])
         else:
             make_available(books, image, books.contents.chain(ready[0].content)[0])
 
 
 def make_available(books: Books, image: Image, root: Content) -> None:
     """Raises IMAGE_NAME_DUPLICATE."""
-    books.images.change(
+    books.images.end(
         image.id, state="available", content=root.id, source=root.source, sha256=root.id, size=root.size,
         format=root.format, virtual_size=root.virtual_size)  # fmt: skip

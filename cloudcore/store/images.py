@@ -12,11 +12,16 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from cloudcore.domain.images import Image, Mapping
 from cloudcore.errors import CloudError, Code
+from cloudcore.store.instances import LostRace
 from cloudcore.store.pages import Wanted, page
-from cloudcore.store.schema import image_permissions, images
+from cloudcore.store.schema import image_permissions, images, snapshots
 
 COLUMNS = [images.c[field.name] for field in fields(Image)]
 FIND = sa.select(*COLUMNS).where(images.c.id == sa.bindparam("which"))
+KEPT = (
+    sa.select(snapshots.c.id).where(snapshots.c.id.in_(sa.bindparam("ids", expanding=True)))
+    .order_by(snapshots.c.id).with_for_update(read=True, key_share=True)
+)  # fmt: skip
 
 
 class Images:
@@ -24,7 +29,11 @@ class Images:
         self._connection, self._now = connection, now
 
     def insert(self, image: Image) -> None:
-        """Raises IMAGE_NAME_DUPLICATE."""
+        """Raises IMAGE_NAME_DUPLICATE, and LostRace where one of its snapshots has just gone: none goes until the
+        transaction ends."""
+        named = sorted({one.snapshot for one in image.mappings if one.snapshot})
+        if named and len(self._connection.execute(KEPT, {"ids": named}).all()) < len(named):
+            raise LostRace(image.id)
         try:
             self._connection.execute(sa.insert(images).values(**to_row(image)))
         except sa.exc.IntegrityError:
@@ -67,11 +76,18 @@ class Images:
         return [from_row(row) for row in self._connection.execute(chosen)] if snapshots else []
 
     def change(self, image: str, **changes: Any) -> None:
-        """Raises IMAGE_NAME_DUPLICATE when one becomes available whose name another has taken."""
+        self._connection.execute(sa.update(images).where(images.c.id == image).values(**changes))
+
+    def end(self, image: str, **changes: Any) -> None:
+        """One that is pending is available or has failed. Raises IMAGE_NAME_DUPLICATE, and LostRace where it has been
+        deregistered meanwhile: that stays."""
+        pending = sa.and_(images.c.id == image, images.c.state == "pending")
         try:
-            self._connection.execute(sa.update(images).where(images.c.id == image).values(**changes))
+            done = self._connection.execute(sa.update(images).where(pending).values(**changes)).rowcount
         except sa.exc.IntegrityError:
             raise name_duplicate(image) from None
+        if done != 1:
+            raise LostRace(image)
 
     def deregister(self, project: str, image: str) -> Image:
         """Raises IMAGE_UNKNOWN, or NOT_AUTHORISED for somebody else's public image."""

@@ -148,9 +148,11 @@ class SecurityGroups:
         self._connection.execute(sa.delete(instance_groups).where(instance_groups.c.group_id == group.id))
         self._connection.execute(sa.delete(rules).where(rules.c.group_id == group.id))
         try:
-            self._connection.execute(sa.delete(groups).where(groups.c.id == group.id))
+            gone = self._connection.execute(sa.delete(groups).where(groups.c.id == group.id)).rowcount
         except sa.exc.IntegrityError:  # an instance has just joined: another try sees it
             raise LostRace(group.id) from None
+        if gone != 1:  # somebody else has just deleted it, and given back what it counted
+            raise LostRace(group.id)
 
     # -- for conductor --
 

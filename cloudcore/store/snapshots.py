@@ -19,6 +19,7 @@ from cloudcore.store.schema import contents, images, snapshot_permissions, snaps
 COLUMNS = [snapshots.c[field.name] for field in fields(Snapshot)]
 CONTENT = [contents.c[field.name] for field in fields(Content)]
 FIND = sa.select(*COLUMNS).where(snapshots.c.id == sa.bindparam("the_id"))
+LOCK = sa.select(snapshots.c.id).where(snapshots.c.id == sa.bindparam("the_id")).with_for_update()
 ONE = sa.select(*CONTENT).where(contents.c.id == sa.bindparam("the_id"))
 LONGEST_CHAIN = 16  # contents over one another: then a snapshot is whole again
 
@@ -52,14 +53,6 @@ class Snapshots:
             raise unknown(snapshot)
         return found
 
-    def visible(self, project: str, snapshot: str) -> Snapshot:
-        """One that this project may make volumes of. Raises SNAPSHOT_UNKNOWN."""
-        mine = sa.select(*COLUMNS).where(snapshots.c.id == snapshot, _visible(project))
-        row = self._connection.execute(mine).one_or_none()
-        if row is None:
-            raise unknown(snapshot)
-        return snapshot_of(row)
-
     def page(self, project: str, wanted: Wanted) -> list[Snapshot]:
         """The project's own, the public ones and those shared with it, by (created, id)."""
         rows = self._connection.execute(page(snapshots, COLUMNS, _visible(project), wanted))
@@ -81,13 +74,24 @@ class Snapshots:
         mine = sa.exists().where(snapshots.c.volume == volume, snapshots.c.state == SnapshotState.PENDING.value)
         return bool(self._connection.execute(sa.select(mine)).scalar_one())
 
-    def abandon(self, snapshot: str) -> None:
-        """One that is pending belongs to nobody any more: its copy ends, and then it goes."""
-        self.share(snapshot, remove=self.shared_with(snapshot))
-        self.change(snapshot, project="", public=False)
+    def end(self, snapshot: Snapshot, **changes: Any) -> None:
+        """One that is pending, as it was read, is completed or in error. Raises LostRace where it is not so any more:
+        it may have been deleted meanwhile."""
+        same = sa.and_(snapshots.c.id == snapshot.id, snapshots.c.state == snapshot.state.value,
+                       snapshots.c.project == snapshot.project)  # fmt: skip
+        stored = {name: value.value if isinstance(value, SnapshotState) else value for name, value in changes.items()}
+        if self._connection.execute(sa.update(snapshots).where(same).values(**stored)).rowcount != 1:
+            raise LostRace(snapshot.id)
+
+    def abandon(self, snapshot: Snapshot) -> None:
+        """One that is pending belongs to nobody any more: its copy ends, and then it goes. Raises LostRace."""
+        self.share(snapshot.id, remove=self.permissions([snapshot.id]).get(snapshot.id, ()))
+        self.end(snapshot, project="", public=False)
 
     def remove(self, snapshot: str) -> None:
-        self._connection.execute(sa.delete(snapshots).where(snapshots.c.id == snapshot))
+        """Raises LostRace where it has just gone: whoever removes it gives back what it counted."""
+        if self._connection.execute(sa.delete(snapshots).where(snapshots.c.id == snapshot)).rowcount != 1:
+            raise LostRace(snapshot)
 
     def usable(self, project: str, ids: Collection[str]) -> dict[str, Snapshot]:
         """Those of them that this project may make volumes of."""
@@ -95,22 +99,20 @@ class Snapshots:
         return {one.id: one for one in map(snapshot_of, rows)}
 
     def images_of(self, project: str, snapshot: str) -> list[str]:
-        """The ids of the project's images that are made of it. Those of others keep no snapshot from its owner."""
+        """The ids of the project's images that are made of it. Those of others keep no snapshot from its owner. Until
+        the transaction ends, nobody makes another one of it."""
+        self._connection.execute(LOCK, {"the_id": snapshot})
         alive = sa.and_(images.c.project == project, images.c.state.in_(("available", "pending")),
                         images.c.mappings.contains(snapshot))  # fmt: skip
         return list(self._connection.execute(sa.select(images.c.id).where(alive).order_by(images.c.id)).scalars())
 
-    def shared_with(self, snapshot: str) -> list[str]:
-        mine = snapshot_permissions.c.snapshot == snapshot
-        chosen = sa.select(snapshot_permissions.c.project).where(mine).order_by(snapshot_permissions.c.project)
-        return list(self._connection.execute(chosen).scalars())
-
     def permissions(self, ids: Collection[str]) -> dict[str, list[str]]:
-        """{snapshot: the projects that it is explicitly shared with}"""
+        """{snapshot: the projects that it is explicitly shared with, in order}"""
         found: dict[str, list[str]] = {}
         if ids:
             mine = snapshot_permissions.c.snapshot.in_(list(ids))
-            for row in self._connection.execute(sa.select(snapshot_permissions).where(mine)):
+            every = sa.select(snapshot_permissions).where(mine).order_by(snapshot_permissions.c.project)
+            for row in self._connection.execute(every):
                 found.setdefault(row.snapshot, []).append(row.project)
         return found
 

@@ -119,7 +119,7 @@ def delete_snapshot(books, id):
     assert not books.snapshots.images_of(PROJECT, id)
     books.quotas.release(PROJECT, snapshots=1)
     if found.state is SnapshotState.PENDING:
-        books.snapshots.abandon(id)
+        books.snapshots.abandon(found)
         return
     books.snapshots.remove(id)
     if found.content is not None and books.contents.unused(found.content):
