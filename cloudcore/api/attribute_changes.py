@@ -116,7 +116,7 @@ def _type(books: Books, call: Call, instance: Instance, value: str) -> Operation
     if more > 0 and not books.quotas.take(call.project, call.cloud.limits, vcpus=more):
         raise CloudError(Code.VCPU_QUOTA, f"You have no room for {more} more vcpus")
     books.quotas.release(call.project, vcpus=max(0, -more))
-    books.instances.modify(instance, instance_type=kind.name, vcpus=kind.vcpus, memory_mib=kind.memory_mib)
+    books.instances.retype(instance, kind.name, kind.vcpus, kind.memory_mib)
     return ()
 
 

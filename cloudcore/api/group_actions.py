@@ -18,6 +18,7 @@ from cloudcore.domain.ids import default_vpc, new_id, well_formed
 from cloudcore.domain.security_groups import DescribedRule, SecurityGroup
 from cloudcore.errors import CloudError, Code
 from cloudcore.store.books import Books
+from cloudcore.store.instances import LostRace
 from cloudcore.store.pages import Wanted
 
 LONGEST = 255  # characters of a name or a description
@@ -109,7 +110,10 @@ def one_group(books: Books, call: Call, id: str | None, name: str | None) -> Sec
     if (id is None) == (name is None):
         raise CloudError(Code.MISSING_PARAMETER, "The request must contain either GroupId or GroupName")
     (group,) = groups_of_project.ids(books, call, [id] if id else [], [name] if name else [])
-    return books.groups.of_project(call.project, [group])[group]
+    found = books.groups.of_project(call.project, [group]).get(group)
+    if found is None:  # it has just been deleted: another try says so
+        raise LostRace(group)
+    return found
 
 
 def _delete(books: Books, call: Call, asked: DeleteSecurityGroup) -> Outcome:

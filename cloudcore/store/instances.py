@@ -25,6 +25,7 @@ UNCHANGED = sa.and_(instances.c.id == sa.bindparam("the_id"), instances.c.genera
 INSERT, INSERT_MAPPINGS = sa.insert(instances), sa.insert(instance_mappings)
 INSERT_GROUPS = sa.insert(instance_groups)
 MOVE = sa.update(instances).where(UNCHANGED)
+OF_TYPE = sa.and_(UNCHANGED, instances.c.instance_type == sa.bindparam("the_type"))
 
 
 def from_row(row: sa.Row[Any]) -> Instance:
@@ -111,6 +112,14 @@ class Instances:
     def modify(self, instance: Instance, **changes: Any) -> Instance:
         """Sets attributes that are nobody's state. The moment of the last change stays: that is of the state."""
         return self._update(instance, **changes, changed=instance.changed)
+
+    def retype(self, instance: Instance, name: str, vcpus: int, memory_mib: int) -> None:
+        """Another type. Raises LostRace also where somebody else has just changed it, and counted the difference."""
+        seen = {"the_id": instance.id, "the_generation": instance.generation, "the_state": instance.state.value,
+                "the_type": instance.instance_type}  # fmt: skip
+        other = sa.update(instances).where(OF_TYPE).values(instance_type=name, vcpus=vcpus, memory_mib=memory_mib)
+        if self._connection.execute(other, seen).rowcount != 1:
+            raise LostRace(instance.id)
 
     def reshape_port(self, instance: Instance, **changes: Any) -> Instance:
         """As `modify`, and what the instance's port says changes: the host must hear of it. Returns the row as it is

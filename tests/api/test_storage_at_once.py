@@ -1,5 +1,4 @@
-"""The same thing asked of snapshots and images many times at once, on a database whose transactions run beside one
-another: what is counted is given back once, and nothing is made of what has just gone."""
+"""The same thing asked many times at once, on a database whose transactions run beside one another: what is counted is given back once, and nothing is made of what has just gone."""
 
 from __future__ import annotations
 
@@ -14,6 +13,8 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 
 from cloudcore.api.site import Api, Reply
+from cloudcore.domain.instances import Event
+from cloudcore.store.books import Books
 from cloudcore.store.database import Database
 from cloudcore.store.migrating import migrate
 from tests.api.conftest import ALICE, VERSIONS, Answer, House, a_house
@@ -93,3 +94,23 @@ async def test_a_security_group_deleted_many_times_gives_its_quota_back_once(rea
     before = await real.used("security-groups")
     await gatherResults([real.asked("DeleteSecurityGroup", GroupId=made.text("groupId")) for _ in range(AT_ONCE)])
     assert await real.used("security-groups") == before - 1
+
+
+def stopped(books: Books, id: str) -> None:
+    books.instances.request(ALICE, id, Event.STOP)
+    found = books.instances.find(id)
+    assert found
+    books.instances.observe(found, Event.GUEST_STOPPED)
+
+
+@pytest.mark.deadline(60)
+async def test_an_instance_made_smaller_many_times_gives_its_vcpus_back_once(real: Real) -> None:
+    await real.asked("RegisterImage", Name="own", ImageLocation="bucket/own")
+    image = (await real.asked("DescribeImages", **{"Owner.1": "self"})).text(".//imageId")
+    many = {"ImageId": image, "InstanceType": "t3.xlarge", "MinCount": ROUNDS, "MaxCount": ROUNDS}
+    each = real.cloud.types
+    for one in (await real.asked("RunInstances", **many)).texts(".//instanceId"):
+        await real.cloud.database.transact(stopped, one)
+        before, smaller = await real.used("vcpus"), {"InstanceId": one, "InstanceType.Value": "t3.nano"}
+        await gatherResults([real.asked("ModifyInstanceAttribute", **smaller) for _ in range(AT_ONCE)])
+        assert before - await real.used("vcpus") == each["t3.xlarge"].vcpus - each["t3.nano"].vcpus
