@@ -78,7 +78,7 @@ async def register_image(call: Call, asked: RegisterImage) -> Mapping[str, Any] 
 
 async def _of_object(call: Call, asked: RegisterImage, location: str, tags: Tags) -> Mapping[str, Any] | None:
     if call.dry_run:
-        await call.look(image_names.check_free, call.project, asked.Name)
+        await call.look(_check_possible, call, asked.Name)
     key, known = f"{call.project} {call.parameter_hash()}", call.cloud.registrations
     earlier = known.finished(key, call.cloud.clock.seconds())
     if earlier is not None and await call.look(_registered, call.project, earlier["ImageId"]):
@@ -86,12 +86,18 @@ async def _of_object(call: Call, asked: RegisterImage, location: str, tags: Tags
     return await known.share(key, call.cloud.clock, lambda: _adopt(call, asked, location, tags))
 
 
+def _check_possible(books: Books, call: Call, name: str) -> None:
+    """As far as it shows before the object has been read. Raises IMAGE_NAME_DUPLICATE, SNAPSHOT_QUOTA."""
+    image_names.check_free(books, call.project, name)
+    storage_quotas.check_snapshots(books, call, 1)
+
+
 def _registered(books: Books, project: str, image: str) -> bool:
     return bool(books.images.page(project, Wanted(ids=[image], limit=1)))
 
 
 async def _adopt(call: Call, asked: RegisterImage, location: str, tags: Tags) -> Mapping[str, Any] | None:
-    await call.look(image_names.check_free, call.project, asked.Name)
+    await call.look(_check_possible, call, asked.Name)
     snapshot = new_id("snapshot", call.cloud.random)
     try:
         inspected = await call.cloud.images.adopt(ImageLocation(location, call.project, target=place_of(snapshot)))

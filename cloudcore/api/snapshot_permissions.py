@@ -16,6 +16,7 @@ from cloudcore.store.books import Books
 PERMISSION, EVERYBODY = "createVolumePermission", "all"
 ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
 MOST = 500  # accounts in one request
+MOST_SHARED = 1000  # accounts per snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,8 @@ def _checked(given: Sequence[Permission]) -> tuple[list[str], bool]:
 def _modify(books: Books, call: Call, id: str, add: tuple[list[str], bool], remove: tuple[list[str], bool]) -> Outcome:
     found = storage_ids.snapshot(books, call, id)
     books.snapshots.share(id, add[0], remove[0])
+    if len(books.snapshots.permissions([id]).get(id, ())) > MOST_SHARED:
+        raise CloudError(Code.BAD_VALUE, f"A snapshot may be shared with at most {MOST_SHARED} accounts")
     public = (found.public or add[1]) and not remove[1]
     if public is not found.public:
         books.snapshots.change(id, public=public)

@@ -21,5 +21,20 @@ def take_volumes(books: Books, call: Call, count: int, gigabytes: int) -> None:
 def take_snapshots(books: Books, call: Call, count: int) -> None:
     """Raises SNAPSHOT_QUOTA."""
     if not books.quotas.take(call.project, call.cloud.limits, snapshots=count):
-        room = books.quotas.room(call.project, call.cloud.limits, quotas.SNAPSHOTS)[quotas.SNAPSHOTS]
-        raise CloudError(Code.SNAPSHOT_QUOTA, f"You have room for {max(0, room)} more snapshots and asked for {count}")
+        raise _too_many(_room(books, call), count)
+
+
+def check_snapshots(books: Books, call: Call, count: int) -> None:
+    """That there is room now, before much work is done for them. Raises SNAPSHOT_QUOTA."""
+    room = _room(books, call)
+    if room < count:
+        raise _too_many(room, count)
+
+
+def _room(books: Books, call: Call) -> int:
+    return books.quotas.room(call.project, call.cloud.limits, quotas.SNAPSHOTS)[quotas.SNAPSHOTS]
+
+
+def _too_many(room: int, count: int) -> CloudError:
+    text = f"You have room for {max(0, room)} more snapshots and asked for {count}"
+    return CloudError(Code.SNAPSHOT_QUOTA, text)

@@ -10,11 +10,12 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from cloudcore.api.site import Api, Reply
+from cloudcore.domain.quotas import LIMITS
 from cloudcore.errors import CloudError, Code
 from cloudcore.rpc.images import ImageLocation, InspectedImage
 from cloudcore.signing.heads import Head, body_hash
 from cloudcore.signing.signer import Signer, sign
-from tests.api.conftest import VERSIONS, Answer, House
+from tests.api.conftest import VERSIONS, Answer, House, a_house
 
 
 class Worker:
@@ -114,3 +115,11 @@ def test_nothing_is_read_for_a_rehearsal_or_for_a_name_that_is_taken(house: Hous
     assert client.register(DryRun="true")[0].code == "DryRunOperation"
     worker.finish()
     assert begun[0].status == 200
+
+
+def test_who_has_no_room_for_a_snapshot_has_no_object_read() -> None:
+    for house in a_house({**LIMITS, "snapshots": 0}):
+        for more in ({}, {"DryRun": "true"}):
+            answer = house.ask("RegisterImage", Name="one", ImageLocation="bucket/disk", **more)
+            assert answer.code == "SnapshotLimitExceeded", answer
+        assert not house.beyond.inspected

@@ -1,4 +1,5 @@
-"""The same thing asked many times at once, on a database whose transactions run beside one another: what is counted is given back once, and nothing is made of what has just gone."""
+"""The same thing asked many times at once, on a database whose transactions run beside one another: what is counted is
+given back once, and nothing is made of what has just gone."""
 
 from __future__ import annotations
 

@@ -80,3 +80,18 @@ def test_with_whom_else_a_snapshot_is_shared_only_its_owner_learns(house: House)
         assert found.texts(".//snapshotId") == seen, who
     assert house.ask("DescribeSnapshots", "bob", **{"RestorableBy.1": "self"}).texts(".//snapshotId") == [shared]
     assert house.ask("DescribeSnapshots", "bob", **{"RestorableBy.1": ALICE}).texts(".//snapshotId") == [shared]
+
+
+def test_a_snapshot_is_shared_with_no_more_than_a_thousand_accounts(house: House) -> None:
+    shared = shared_snapshot(house)
+    for first in (0, 400):
+        users = {f"UserId.{number}": f"{first + number:012d}" for number in range(1, 401)}
+        assert modified(house, shared, users) is None
+    users = {f"UserId.{number}": f"{800 + number:012d}" for number in range(1, 200)}
+    assert modified(house, shared, users) == "InvalidParameterValue"
+    users.popitem()
+    assert modified(house, shared, users) is None
+
+
+def modified(house: House, snapshot: str, users: dict[str, str]) -> str | None:
+    return house.ask("ModifySnapshotAttribute", SnapshotId=snapshot, OperationType="add", **users).code
