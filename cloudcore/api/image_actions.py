@@ -8,9 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from twisted.logger import Logger
-from twisted.python.failure import Failure
-
 from cloudcore.api import block_devices, image_names, snapshot_actions, storage_quotas, tagging
 from cloudcore.api.calls import Call, Outcome
 from cloudcore.api.image_attributes import checked
@@ -22,7 +19,7 @@ from cloudcore.domain.images import Image
 from cloudcore.domain.volumes import FROM_NO_VOLUME, Content, Snapshot, SnapshotState, place_of
 from cloudcore.errors import CloudError, Code
 from cloudcore.rpc.faults import BusFault
-from cloudcore.rpc.images import ImageLocation, InspectedImage, Unwanted
+from cloudcore.rpc.images import ImageLocation, InspectedImage
 from cloudcore.store.books import Books
 from cloudcore.store.pages import Wanted
 
@@ -50,7 +47,6 @@ class DeregisterImage:
 
 
 Tags = Mapping[str, Mapping[str, str]]
-log = Logger()
 
 
 async def register_image(call: Call, asked: RegisterImage) -> Mapping[str, Any] | None:
@@ -97,21 +93,24 @@ def _registered(books: Books, project: str, image: str) -> bool:
 
 
 async def _adopt(call: Call, asked: RegisterImage, location: str, tags: Tags) -> Mapping[str, Any] | None:
+    """What was copied, or may still be, goes where no image comes of it."""
     await call.look(_check_possible, call, asked.Name)
     snapshot = new_id("snapshot", call.cloud.random)
+    place = place_of(snapshot)
     try:
-        inspected = await call.cloud.images.adopt(ImageLocation(location, call.project, target=place_of(snapshot)))
+        inspected = await call.cloud.images.adopt(ImageLocation(location, call.project, target=place))
     except BusFault as fault:
+        await call.cloud.database.transact(_unwanted, call, place)
         raise CloudError(Code.UNAVAILABLE, "the image worker does not answer") from fault
     try:
         return await call.change(_register, asked, inspected, snapshot, tags)
     except CloudError:
-        call.cloud.images.discard(Unwanted(inspected.location)).addErrback(_kept)
+        await call.cloud.database.transact(_unwanted, call, place)
         raise
 
 
-def _kept(failure: Failure) -> None:
-    log.warn("an object that became no image is left: {problem!r}", problem=failure.value)
+def _unwanted(books: Books, call: Call, place: str) -> None:
+    books.operations.begin("discard", place, 1, call.project, call.request_id)
 
 
 def _register(books: Books, call: Call, asked: RegisterImage, inspected: InspectedImage, snapshot: str,

@@ -12,10 +12,11 @@ from twisted.python.failure import Failure
 from cloudcore.api.site import Api, Reply
 from cloudcore.domain.quotas import LIMITS
 from cloudcore.errors import CloudError, Code
+from cloudcore.rpc.faults import TimedOut
 from cloudcore.rpc.images import ImageLocation, InspectedImage
 from cloudcore.signing.heads import Head, body_hash
 from cloudcore.signing.signer import Signer, sign
-from tests.api.conftest import VERSIONS, Answer, House, a_house
+from tests.api.conftest import ALICE, VERSIONS, Answer, House, a_house, an_image
 
 
 class Worker:
@@ -123,3 +124,26 @@ def test_who_has_no_room_for_a_snapshot_has_no_object_read() -> None:
             answer = house.ask("RegisterImage", Name="one", ImageLocation="bucket/disk", **more)
             assert answer.code == "SnapshotLimitExceeded", answer
         assert not house.beyond.inspected
+
+
+def unwanted(house: House) -> list[str]:
+    """Places whose objects are due to go."""
+    every = "SELECT subject FROM operations WHERE kind = 'discard' AND state = 'open'"
+    return house.works(lambda books: list(books._connection.exec_driver_sql(every).scalars()))
+
+
+def test_what_was_copied_for_an_image_that_never_came_to_be_goes(house: House) -> None:
+    """Whoever copies may be done after nobody waits for it any more."""
+    worker = Worker()
+    client = Client(house, worker)
+    late, taken, mistaken = client.register(), client.register(Name="mine"), client.register(Name="none")
+    places = [request.target for request, _ in worker.asked]
+    worker.asked.pop(0)[1].errback(Failure(TimedOut("images")))
+    assert late[0].code == "Unavailable"
+    assert unwanted(house) == places[:1]
+    house.works(lambda books: books.images.insert(an_image("ami-00000000000000009", ALICE, "mine")))
+    worker.finish()
+    assert taken[0].code == "InvalidAMIName.Duplicate"
+    worker.fail()
+    assert mistaken[0].code == "InvalidParameterValue"
+    assert unwanted(house) == places[:2], "where nothing was copied nothing has to go"
