@@ -10,7 +10,7 @@ from cloudcore.config.lines import lines_of
 from cloudcore.config.loading import SECTIONS, BadConfiguration, fields_of, load, parse
 from cloudcore.config.model import Config
 from cloudcore.domain.instance_types import BUILT_IN, InstanceType, table
-from cloudcore.domain.quotas import ELASTIC, GROUPS, INSTANCES, LIMITS, RULES, VCPUS
+from cloudcore.domain.quotas import ELASTIC, GIGABYTES, GROUPS, INSTANCES, LIMITS, RULES, SNAPSHOTS, VCPUS, VOLUMES
 from cloudcore.errors import Code
 
 MISTAKES = [
@@ -146,7 +146,8 @@ def test_the_defaults_keep_their_own_rules() -> None:
 def test_default_quotas_are_those_of_the_domain() -> None:
     given = Config().quotas
     assert {INSTANCES: given.instances, VCPUS: given.vcpus, GROUPS: given.security_groups, RULES: given.rules,
-            ELASTIC: given.elastic_addresses} == LIMITS  # fmt: skip
+            ELASTIC: given.elastic_addresses, VOLUMES: given.volumes, GIGABYTES: given.volume_gigabytes,
+            SNAPSHOTS: given.snapshots} == LIMITS  # fmt: skip
 
 
 def test_lines_are_found_around_comments_quotes_and_long_texts() -> None:
