@@ -17,7 +17,7 @@ from typing import Any
 from cloudcore.cli.printing import FAILED, Refusal
 from cloudcore.config.loading import load
 from cloudcore.config.model import Config
-from cloudcore.config.places import configuration_file, endpoints_file, lock_file
+from cloudcore.config.places import configuration_file, driver_file, endpoints_file, lock_file
 from cloudcore.errors import CloudError, Code
 
 VERSION = 1  # of the directory's layout
@@ -81,8 +81,8 @@ def check(state: Path) -> None:
 
 
 def existing(state: Path) -> Path:
-    """The state, if a cloud was ever made there."""
-    if not (state / "VERSION").exists():
+    """The state, if a cloud was ever made there, or a daemon of one ran."""
+    if not (state / "VERSION").exists() and not driver_file(state).exists():
         raise Refusal(Code.STATE_DIRECTORY, f"there is no cloud in {state}", "cloudcore up    or: --state DIR")
     check(state)
     return state

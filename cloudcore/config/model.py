@@ -155,8 +155,8 @@ class Images:
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    driver: str = key("files", "where volumes of this host lie: files (qcow2 in the state directory) or lvm",
-                      one_of("files", "lvm"))
+    driver: str = key("auto", "where volumes of this host lie: files (qcow2 in the state directory) or lvm; auto: "
+                              "files, or nowhere beside simulated guests", one_of("auto", "files", "lvm"))
     group: str = key("", "LVM volume group, for lvm", LVM_NAME)
     pool: str = key("", "thin pool in it; empty: volumes are allocated whole and zeroed", LVM_NAME)
     listen: str = key("127.0.0.1", "address of this host that guests of other hosts reach its volumes at", Bounds(

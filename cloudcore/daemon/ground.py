@@ -23,7 +23,7 @@ from cloudcore.auth.sql import SqlAuthManager
 from cloudcore.bus.amqp.bus import AmqpBus
 from cloudcore.bus.loopback import LoopbackBus
 from cloudcore.config.model import Config
-from cloudcore.config.places import database_url, master_key_file
+from cloudcore.config.places import database_url, driver_file, master_key_file
 from cloudcore.daemon.failpoints import Failpoint, from_environment
 from cloudcore.errors import CloudError, Code
 from cloudcore.images.objects import ObjectStore
@@ -53,6 +53,11 @@ class Ground:
     def simulated(self) -> bool:
         return self.config.compute.driver == "simulated"
 
+    @property
+    def volumes_simulated(self) -> bool:
+        """Simulated guests open nothing; but guests of other hosts may have volumes that really lie beside them."""
+        return self.simulated and self.config.volume.driver == "auto"
+
     def in_thread(self, work: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
         """For files: fsync may stall. SQL and libvirt have pools of their own."""
         return deferToThreadPool(self.reactor, self.reactor.getThreadPool(), work, *arguments)
@@ -61,6 +66,11 @@ class Ground:
 def ground(reactor: Any, config: Config, state: Path) -> Ground:
     port = config.metadata.port or free_port()
     return Ground(reactor, config, state.absolute(), from_environment(os.environ), port)
+
+
+def remember_driver(under: Ground) -> None:
+    """Clean-up knows by it that something was made on this host, and what."""
+    driver_file(under.state).write_text(f"{under.config.compute.driver}\n")
 
 
 def free_port() -> int:

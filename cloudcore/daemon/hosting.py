@@ -18,9 +18,8 @@ from cloudcore.compute.agent import ComputeAgent, Seat
 from cloudcore.compute.converging import Tools
 from cloudcore.compute.copies import Slimming
 from cloudcore.compute.journal import Journal
-from cloudcore.config.places import driver_file
 from cloudcore.daemon import places
-from cloudcore.daemon.ground import Ground, Served
+from cloudcore.daemon.ground import Ground, Served, remember_driver
 from cloudcore.daemon.serving import Door
 from cloudcore.daemon.storage import volume_driver
 from cloudcore.domain import addresses
@@ -75,7 +74,7 @@ def network_driver(ground: Ground) -> NetworkDriver:
 
 
 def network(ground: Ground, bus: Bus) -> list[Service]:
-    driver_file(ground.state).write_text(f"{ground.config.compute.driver}\n")  # by which clean-up knows what was made
+    remember_driver(ground)
     journal = places.network_journal(ground.state)
     journal.parent.mkdir(parents=True, exist_ok=True)
     agent = NetworkAgent(ground.reactor, network_driver(ground), Lines(journal, ground.in_thread), ground.failpoint)
@@ -93,6 +92,7 @@ def metadata(ground: Ground, bus: Bus) -> list[Service]:
 
 
 async def compute(ground: Ground, bus: Bus, objects: ObjectStore) -> list[Service]:
+    remember_driver(ground)
     journal = places.compute_journal(ground.state)
     journal.parent.mkdir(parents=True, exist_ok=True)
     places.instances(ground.state).mkdir(parents=True, exist_ok=True)

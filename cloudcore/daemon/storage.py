@@ -10,7 +10,7 @@ from cloudcore.blockdev.lvm import LvmVolumes, Places
 from cloudcore.blockdev.serving import NbdServers, Servers, SimulatedServers
 from cloudcore.blockdev.simulated import SimulatedVolumes
 from cloudcore.daemon import places
-from cloudcore.daemon.ground import Ground, Served
+from cloudcore.daemon.ground import Ground, Served, remember_driver
 from cloudcore.errors import CloudError, Code
 from cloudcore.images.cache import HostImageCache
 from cloudcore.images.contents import ContentStore
@@ -25,7 +25,7 @@ from cloudcore.volume.tools import Tools
 def volume_driver(ground: Ground) -> BlockDriver:
     """Of the volumes of this host: compute and the volume service each have one."""
     configured = ground.config.volume
-    if ground.simulated:
+    if ground.volumes_simulated:
         return SimulatedVolumes(places.volumes(ground.state))
     if configured.driver == "lvm":
         if not configured.group:
@@ -37,12 +37,13 @@ def volume_driver(ground: Ground) -> BlockDriver:
 
 def servers(ground: Ground) -> Servers:
     """Programs that outlive us, as the guests elsewhere do that use them."""
-    if ground.simulated:
+    if ground.volumes_simulated:
         return SimulatedServers()
     return NbdServers(ground.reactor, places.exports(ground.state), ground.in_thread)
 
 
 def volume(ground: Ground, bus: Bus, objects: ObjectStore) -> list[Service]:
+    remember_driver(ground)
     journal = places.volume_journal(ground.state)
     journal.parent.mkdir(parents=True, exist_ok=True)
     configured = ground.config.volume

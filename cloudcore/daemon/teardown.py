@@ -58,7 +58,7 @@ async def clean(reactor: Any, config: Config, state: Path) -> None:
     if not under.simulated:
         await PrivateLibvirtd(reactor, under.state).stop()
     await no_volumes_between_hosts(under)
-    if config.volume.driver == "lvm" and not under.simulated:
+    if config.volume.driver == "lvm":
         volumes = storage.volume_driver(under)
         for volume in await volumes.present():
             await volumes.remove(volume)

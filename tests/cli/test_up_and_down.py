@@ -220,6 +220,16 @@ def test_purging_lists_asks_and_removes_everything(state: Path) -> None:
     assert not state.exists()
 
 
+def test_purging_removes_what_a_daemon_made_by_itself(state: Path) -> None:
+    """Of a host that runs daemons alone: no command ever ran on its state directory."""
+    state.mkdir(exist_ok=True)
+    (state / "driver").write_text("simulated\n")
+    done = pretend("down", "--purge", "--yes", state=state)
+    assert done.code == 0
+    assert "cleaned ccbr0" in done.out
+    assert not state.exists()
+
+
 def test_purging_never_touches_a_directory_that_is_no_cloud(tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("x")
     done = pretend("down", "--purge", "--yes", state=tmp_path)
