@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import socket
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,10 @@ from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.protocol import Factory  # noqa: I001
 from twisted.internet.protocol import Protocol as Connection
 
+from cloudcore.blockdev import listening
 from cloudcore.blockdev.attending import Attended, Task
 from cloudcore.blockdev.driver import Opened
+from cloudcore.process.running import found
 
 InThread = Callable[[Callable[[], Any]], Deferred[Any]]
 
@@ -61,16 +64,20 @@ class NbdServers:
         self._reactor, self._programs = reactor, Attended(reactor, directory, in_thread)
 
     def serve(self, export: Export, opened: Opened) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._serve(export, opened))
+
+    async def _serve(self, export: Export, opened: Opened) -> None:
         home = self._programs.home(export.volume)
         keys = f"{export.identity}:{export.key}\n"
         # QEMU wants the name keys.psk; that another key is another program is said by the id of the credentials
         name = f"tls-{hashlib.sha256(keys.encode()).hexdigest()[:16]}"
+        credentials = f"tls-creds-psk,id={name},dir={doubled(home)},endpoint=server"
         argv = (
-            "qemu-nbd", "--object", f"tls-creds-psk,id={name},dir={doubled(home)},endpoint=server", "--tls-creds", name,
-            "--bind", export.address, "--port", str(export.port), "--export-name", export.volume,
+            sys.executable, "-I", "-S", listening.__file__, export.address, str(export.port),
+            found("qemu-nbd"), "--object", credentials, "--tls-creds", name, "--export-name", export.volume,
             "--format", opened.format, "--discard=unmap", "--persistent", "--shared", str(CLIENTS), "--", opened.path,
         )  # fmt: skip
-        return self._programs.run(export.volume, Task(argv, keys), lambda: self._answers(export))
+        await self._programs.run(export.volume, Task(argv, keys), lambda: self._answers(export))
 
     def end(self, volume: str) -> Deferred[None]:
         return self._programs.end(volume)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,16 @@ async def test_a_local_end_that_dies_comes_back(pair: Pair) -> None:
         if pair.pid("r") != dead and (await io(path, "read -P 0x5a 0 64k"))[0] == 0:
             return
     pytest.fail("it did not come back")
+
+
+async def test_small_answers_come_at_once(pair: Pair) -> None:
+    """Nothing is held back until what went before is acknowledged, some 40 ms later."""
+    await pair.serve()
+    path = await pair.remotes.open(VOLUME, pair.remote)
+    asked, began = [f"alloc {number}M 64k" for number in range(1, 61)], time.monotonic()
+    status, said = await io(path, *asked)
+    assert status == 0, said
+    assert time.monotonic() - began < 1.5
 
 
 async def test_both_ends_outlive_those_who_began_them(pair: Pair) -> None:
