@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from cloudcore.conductor import wanted
 from cloudcore.conductor.furnishing import SOON, present, tell
 from cloudcore.conductor.means import Means
-from cloudcore.conductor.reaching import reached
+from cloudcore.conductor.reaching import reached, set_aside
 from cloudcore.conductor.subjects import REASON_LENGTH, again, current_volume
 from cloudcore.conductor.wanted import Draft
 from cloudcore.domain.instances import State
@@ -24,6 +24,7 @@ from cloudcore.store.operations import Step
 
 GIB = 2**30
 BETWEEN = frozenset({State.PENDING, State.STARTING, State.STOPPING, State.SHUTTING_DOWN})
+REMOTE = "a volume of another host does not grow while a running guest has it: stop it, or detach the volume"
 MODIFYING, OPTIMIZING, COMPLETED, BROKEN = "modifying", "optimizing", "completed", "failed"
 
 
@@ -87,22 +88,22 @@ def growth_of(books: Books, volume: Volume) -> Growth:
 
 
 async def grown_by(means: Means, growth: Growth) -> Work:
-    """A volume that is served to another host is made larger where it lies, before its guest is told."""
-    host, guest = growth.volume.host or "", growth.guest
-    if growth.waits:
+    """A guest of another host sees what the volume was when it opened it."""
+    volume, guest = growth.volume, growth.guest
+    if growth.waits or (guest is None and not await set_aside(means, volume.id)):
         return Work(WORKING)
-    if guest is None or guest.instance.host != host:
-        work = await tell(means, "grow", host, growth.ask)
-        if guest is None or work.state != READY:
-            return work
+    if guest is None:
+        return await tell(means, "grow", volume.host or "", growth.ask)
+    if guest.instance.host != volume.host:
+        return Work(READY) if await is_as_large(means, volume) else Work(FAILED, REMOTE)
     ask = WantedDisks(guest.instance.id, guest.guest.disk_revision, await reached(means, guest))
     near = guest.instance.host or ""
     told = await means.tell("grow", near, lambda: means.compute(near).disks(ask))
     for problem in told.problems:
-        if problem.volume == growth.volume.id:
+        if problem.volume == volume.id:
             return Work(FAILED, problem.reason)
-    there = told.state == READY and growth.volume.id in told.attached
-    return Work(READY if there and await is_as_large(means, growth.volume) else WORKING)
+    there = told.state == READY and volume.id in told.attached
+    return Work(READY if there and await is_as_large(means, volume) else WORKING)
 
 
 async def is_as_large(means: Means, volume: Volume) -> bool:

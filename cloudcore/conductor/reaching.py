@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from cloudcore.conductor.means import Means
 from cloudcore.conductor.wanted import Draft
+from cloudcore.domain.instances import State
 from cloudcore.domain.volumes import Attachment, AttachmentState, Volume
 from cloudcore.errors import CloudError, Code
 from cloudcore.rpc.compute import RemoteDisk, WantedDisk, WantedGuest
@@ -74,6 +75,17 @@ def to_be_served(books: Books, volume: str, instance: str) -> int:
     return books.attachments.export(volume, instance)
 
 
+async def set_aside(means: Means, id: str) -> bool:
+    """What is served is locked. Whether its own host may work on a volume that no running guest has: one that waits for
+    a guest which is stopped elsewhere is served to nobody meanwhile, and to that one again with its start. Raises
+    BusFault."""
+    return not await means.look(was_served, id) or await withheld(means, id)
+
+
+def was_served(books: Books, volume: str) -> bool:
+    return books.attachments.was_served(volume)
+
+
 async def withheld(means: Means, id: str) -> bool:
     """Whether it is served to nobody any more, as far as that is wanted. Raises BusFault."""
     volume, revision = await means.transact("withholding", to_be_withheld, id)
@@ -82,16 +94,17 @@ async def withheld(means: Means, id: str) -> bool:
 
 def to_be_withheld(books: Books, id: str) -> tuple[Volume | None, int]:
     """None where there is nothing to do: it has gone, or is served to somebody again. In one transaction with the
-    revision, so that who attaches it afterwards has the last word."""
+    revision, so that who attaches it, or starts its guest, afterwards has the last word."""
     volume, attachment = books.volumes.find(id), books.attachments.of_volume(id)
-    if volume is None or volume.host is None or lies_elsewhere(books, volume, attachment):
+    if volume is None or volume.host is None or needed_elsewhere(books, volume, attachment):
         return None, 0
     return volume, books.attachments.export(id, "")
 
 
-def lies_elsewhere(books: Books, volume: Volume, attachment: Attachment | None) -> bool:
+def needed_elsewhere(books: Books, volume: Volume, attachment: Attachment | None) -> bool:
     instance = books.instances.find(attachment.instance) if attachment else None
-    return instance is not None and instance.host not in (None, volume.host)
+    elsewhere = instance is not None and instance.host not in (None, volume.host)
+    return instance is not None and elsewhere and instance.state is not State.STOPPED
 
 
 async def export(means: Means, volume: Volume, wish: WantedExport) -> Exported:

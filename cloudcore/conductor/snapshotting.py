@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from cloudcore.conductor import wanted
 from cloudcore.conductor.discarding import discard_object, keep, place
 from cloudcore.conductor.means import Means
+from cloudcore.conductor.reaching import set_aside
 from cloudcore.conductor.subjects import REASON_LENGTH, discard_unused, in_time
 from cloudcore.domain.images import Image
 from cloudcore.domain.operations import GIVES_UP
@@ -19,7 +20,7 @@ from cloudcore.domain.volumes import Content, Snapshot, SnapshotState
 from cloudcore.errors import CloudError, Code
 from cloudcore.rpc.compute import MadeSnapshot, SnapshotPart, SnapshotWork, WantedCopies
 from cloudcore.rpc.faults import BusFault
-from cloudcore.rpc.volume import FAILED, READY, WantedSnapshots
+from cloudcore.rpc.volume import FAILED, READY, WORKING, WantedSnapshots
 from cloudcore.store.books import Books
 from cloudcore.store.operations import Step
 from cloudcore.store.snapshots import LONGEST_CHAIN
@@ -61,6 +62,9 @@ async def copied_by(means: Means, step: Step, ask: Ask) -> SnapshotWork:
     if ask.instance:
         copies = WantedCopies(ask.instance, step.subject, ask.parts, ask.reboot)
         return await means.tell("copy", ask.host, lambda: means.compute(ask.host).copy(copies))
+    for part in ask.parts:
+        if not await set_aside(means, part.volume):
+            return SnapshotWork(WORKING)
     whole = WantedSnapshots(step.subject, ask.parts)
     return await means.tell("copy", f"volume.{ask.host}", lambda: means.volumes(ask.host).copy(whole))
 

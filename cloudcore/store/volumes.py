@@ -279,6 +279,11 @@ class Attachments:
             raise LostRace(volume)
         return int(row.revision) + 1
 
+    def was_served(self, volume: str) -> bool:
+        """Whether it ever was to a guest of another host: it may be still."""
+        query = sa.select(volume_exports.c.revision).where(volume_exports.c.volume == volume)
+        return self._connection.execute(query).one_or_none() is not None
+
     def _same(self, attachment: Attachment) -> tuple[sa.ColumnElement[bool], ...]:
         return attachments.c.volume == attachment.volume, attachments.c.instance == attachment.instance
 

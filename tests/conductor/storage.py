@@ -81,6 +81,8 @@ class FakeVolumes:
             self.exports.pop(request.volume, None)
         elif self.full is not None and self.sizes.get(request.volume, 0) < request.size_gib:
             return succeed(Work("failed", self.full))
+        elif self.served(request.volume) and self.sizes.get(request.volume, 0) < request.size_gib:
+            return succeed(Work("working"))  # the server's lock
         else:
             self.make(request.volume, request.size_gib, request.source)
         return succeed(Work("ready"))
@@ -94,10 +96,14 @@ class FakeVolumes:
         """Running guests that have it, wherever they run."""
         return [name for host in self.host.world.hosts for name in host.running if volume in host.disks_of(name)]
 
+    def served(self, volume):
+        return self.exports.get(volume, (0, ""))[1]
+
     def copy(self, request):
         if self.away or self.host.deaf:
             return Deferred()
-        if any(self.users(part.volume) for part in request.parts) and request.batch not in self.copied:
+        locked = any(self.users(part.volume) or self.served(part.volume) for part in request.parts)
+        if locked and request.batch not in self.copied:
             return succeed(SnapshotWork("elsewhere"))
         if self.host.copying is not None:
             return succeed(SnapshotWork("failed", reason=self.host.copying))

@@ -44,6 +44,25 @@ def test_a_volume_is_copied_by_whoever_has_it(world, where):
     at_rest(world)
 
 
+@pytest.mark.parametrize("copied", [1, 20])  # the start comes after the copy, or amid it
+def test_a_volume_of_another_host_is_copied_there_while_its_guest_is_stopped(world, copied):
+    instance, _ = launched(world)
+    made = far(world, instance)
+    do(world, wishes.attach, made, instance)
+    world.request(instance, Event.STOP)
+    world.run(3)
+    storage = host_of(world, changed(world, made).host).storage
+    storage.lazy = copied
+    [id] = do(world, wishes.snapshot, made, seconds=6)
+    assert (find(world, id).state is SnapshotState.COMPLETED) is (copied == 1)
+    world.request(instance, Event.START)
+    world.run(60)
+    assert find(world, id).state is SnapshotState.COMPLETED
+    assert world.state(instance) is State.RUNNING
+    assert storage.served(made) == instance
+    at_rest(world)
+
+
 def test_progress_is_shown_while_it_is_copied(world):
     made = do(world, wishes.create)
     host_of(world, changed(world, made).host).storage.lazy = 4

@@ -100,6 +100,9 @@ def attach_and_detach(world):
     for made in both(world, instance):
         do(world, wishes.attach, made, instance)
         until(world, attached(world, made))
+        if changed(world, made).host != world.find(instance).host:  # it grows in no running guest
+            world.request(instance, Event.STOP)
+            until(world, lambda: world.state(instance) is State.STOPPED)
         do(world, wishes.modify, made, 9)
         until(world, grown(world, made))
         do(world, wishes.detach, made)
