@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import subprocess
-import sys
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,58 +11,19 @@ import psycopg
 import pytest
 
 from tests.e2e import main_job, remains
-from tests.e2e.clouds import ROOT, Cloud, environment, until
-from tests.ports import free_port
+from tests.e2e.clouds import Cloud, environment, until
+from tests.e2e.daemons import ALL, Daemons, explained, healthy, prepared
 
 pytestmark = pytest.mark.timeout(900)
-DAEMONS = ("objectstore", "conductor", "scheduler", "network", "metadata", "volume", "compute", "api")
-
-
-class Daemons:
-    """The processes of one cloud, by name."""
-
-    def __init__(self, cloud: Cloud) -> None:
-        self.cloud = cloud
-        self.running: dict[str, subprocess.Popen[bytes]] = {}
-        self.logs = cloud.state.parent / "logs"
-        self.logs.mkdir()
-
-    def start(self, name: str) -> None:
-        argv = [str(Path(sys.executable).with_name("twistd")), "--nodaemon", "--pidfile=",
-                "--logger=cloudcore.daemon.json_log.observer", f"cloudcore-{name}",
-                "--state", str(self.cloud.state)]  # fmt: skip
-        with (self.logs / name).open("ab") as log:
-            self.running[name] = subprocess.Popen(argv, env=self.cloud.environment, cwd=ROOT, stdin=subprocess.DEVNULL,
-                                                  stdout=log, stderr=log)  # fmt: skip
-
-    def stop(self, name: str, number: int = signal.SIGTERM) -> None:
-        process = self.running.pop(name)
-        process.send_signal(number)
-        process.wait(30)
-
-    def words(self) -> str:
-        return "\n".join(f"== {path.name}\n{path.read_text(errors='replace')[-6000:]}" for path in self.logs.iterdir())
 
 
 @pytest.fixture(scope="module")
 def daemons(rabbitmq: Any, postgresql: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemons]:
     state = tmp_path_factory.mktemp("daemons") / "state"
-    own = {
-        "CLOUDCORE_API__PORT": str(free_port()), "CLOUDCORE_OBJECTSTORE__PORT": str(free_port()),
-        "CLOUDCORE_BUS__URL": rabbitmq.url, "CLOUDCORE_DATABASE__URL": postgresql.url(),
-    }  # fmt: skip
-    cloud = Cloud(state, environment(2) | own)
-    cloud.run("db", "migrate")
-    cloud.run("db", "seed")
-    keys = json.loads(cloud.run("env", "--user", "image-fetcher", "--json").stdout)
-    secret = state / "keys" / "image-fetcher"
-    secret.touch(mode=0o600)
-    secret.write_text(keys["AWS_SECRET_ACCESS_KEY"])
-    cloud.environment |= {"CLOUDCORE_IMAGES__ACCESS_KEY": keys["AWS_ACCESS_KEY_ID"],
-                          "CLOUDCORE_IMAGES__SECRET_FILE": str(secret)}  # fmt: skip
+    cloud = prepared(state, environment(2), rabbitmq.url, postgresql.url())
     made = Daemons(cloud)
     try:
-        for name in DAEMONS:
+        for name in ALL:
             made.start(name)
         cloud.learn()
         with explained(made):
@@ -77,24 +33,6 @@ def daemons(rabbitmq: Any, postgresql: Any, tmp_path_factory: pytest.TempPathFac
         for name in list(made.running):
             made.stop(name)
         cloud.remove()
-
-
-def healthy(cloud: Cloud) -> bool:
-    try:
-        for service in ("EC2", "S3"):
-            urllib.request.urlopen(cloud.exports[f"AWS_ENDPOINT_URL_{service}"] + "/healthz", timeout=2)  # noqa: S310
-    except OSError:
-        return False
-    return bool(json.loads(cloud.run("host", "list", "--json").stdout))
-
-
-@contextmanager
-def explained(daemons: Daemons) -> Iterator[None]:
-    """What fails is told with the daemons' own last words."""
-    try:
-        yield
-    except Exception as problem:
-        raise AssertionError(f"{problem!r}\n{daemons.words()}") from problem
 
 
 def left(cloud: Cloud, instance: str) -> list[str]:
@@ -135,8 +73,8 @@ def test_each_daemon_may_die_and_come_back_amid_a_launch(daemons: Daemons) -> No
 
 
 def test_every_daemon_ends_in_order_when_told(daemons: Daemons) -> None:
-    for name in DAEMONS:
+    for name in ALL:
         process = daemons.running[name]
         daemons.stop(name)
         assert process.returncode in (0, -signal.SIGTERM), f"{name}: {process.returncode}\n{daemons.words()}"
-    assert not [name for name in DAEMONS if '"level": "critical"' in (daemons.logs / name).read_text()]
+    assert not [name for name in ALL if '"level": "critical"' in (daemons.logs / name).read_text()]
