@@ -85,8 +85,11 @@ def _below(layer: Path) -> str:
 
 
 def place(file: Path, name: Path) -> None:
-    """A hard link, or where that cannot be a copy: another file system."""
+    """A hard link, or where that cannot be a copy, on disk (R9) and as readable: another file system."""
     try:
         os.link(file, name)
     except OSError:
         shutil.copyfile(file, name)
+        shutil.copymode(file, name)
+        with name.open("rb") as copy:
+            os.fsync(copy.fileno())

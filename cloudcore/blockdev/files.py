@@ -6,7 +6,8 @@ of the way. What a crash leaves aside is swept by whoever comes next: he who wor
 processes may work in one DIRECTORY.
 
 The chain of a volume is read from the headers: ours by making, and those of layers judged when they were fetched. A
-guest writes within a format that is always named, so it reaches no header.
+guest writes within a format that is always named, so it reaches no header; and should it get out of its QEMU, which
+may write to all of the file, no other name than that of a layer beside it is followed.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,7 +29,7 @@ from twisted.logger import Logger
 from cloudcore.blockdev.copying import Source, copied, place
 from cloudcore.blockdev.driver import BaseLayer, Opened
 from cloudcore.blockdev.imgtool import ImageTool, sync_directory
-from cloudcore.domain.image_header import HEAD, backing_of, qcow2_header
+from cloudcore.domain.image_header import HEAD, backing_of, elsewhere, qcow2_header
 from cloudcore.errors import CloudError, Code
 
 log = Logger()
@@ -39,9 +41,11 @@ GIB = 2**30
 DISK = "disk.qcow2"
 ASIDE = ".aside-"  # begins the names of directories that are being made or removed
 NAME = re.compile(r"[a-z][a-z0-9-]{0,63}")
+LAYER = re.compile(r"[0-9a-f]{64}")
 PASSABLE = 0o711  # QEMU runs as another user and has to get through
 RESERVE = 256 * 2**20  # bytes of the disk that no new volume may take: journals and clean-up must still work
 LONGEST_CHAIN = 64
+COMPRESSED = 3  # how many times more a layer may hold than it takes
 
 
 class FileVolumes:
@@ -111,8 +115,8 @@ class FileVolumes:
 
     async def _grow(self, volume: str, size: int) -> None:
         disk = self._home(volume) / DISK
-        wanted, now = whole_gib(size), await self._in_thread(lambda: virtual_size(disk))
-        if now is None:
+        wanted, (chain, now) = whole_gib(size), await self._in_thread(lambda: (opened(disk), virtual_size(disk)))
+        if chain is None or now is None:
             raise CloudError(Code.VOLUME_UNKNOWN, f"{volume} is not on this host")
         if now < wanted:
             await self._images.resize(disk, "qcow2", wanted)
@@ -178,7 +182,7 @@ class FileVolumes:
 
     def _free(self) -> int:
         self._prepare()
-        return max(0, shutil.disk_usage(self._directory).free - RESERVE)
+        return room(self._directory)
 
     def _prepare(self) -> None:
         if self._swept:
@@ -203,6 +207,22 @@ def on_disk(work: Callable[[], Result]) -> Result:
         raise CloudError(Code.CAPACITY if full else Code.PROGRAM_FAILED, f"volumes: {problem}") from problem
 
 
+def room(directory: Path) -> int:
+    """Bytes that may be taken of its file system."""
+    return max(0, shutil.disk_usage(directory).free - RESERVE)
+
+
+def copied_size(opened: Opened | None, size: int) -> int:
+    """Bytes that a copy of the volume of `size` bytes may take, whole and not compressed. None: it is not here."""
+    if opened is None or opened.block:
+        return size
+    held = 0
+    for path, share in ((opened.path, 1), *((path, COMPRESSED) for path, _ in opened.backing)):
+        with suppress(OSError):
+            held += share * os.stat(path).st_blocks * 512
+    return min(size, held)
+
+
 def whole_gib(size: int) -> int:
     return max(1, -(-size // GIB)) * GIB
 
@@ -213,9 +233,11 @@ def opened(disk: Path) -> Opened | None:
     if head is None:
         return None
     below: list[tuple[str, str]] = []
+    if elsewhere(head):
+        raise CloudError(Code.PROGRAM_FAILED, f"{disk} keeps its data elsewhere: not of our making")
     while (named := backing_of(head)) is not None:
         name, format = named
-        if len(below) == LONGEST_CHAIN or "/" in name or format not in ("raw", "qcow2"):
+        if len(below) == LONGEST_CHAIN or not LAYER.fullmatch(name) or format not in ("raw", "qcow2"):
             text = f"{disk} lies over {name[:80]!r} as {format[:10]!r}: not of our making"
             raise CloudError(Code.PROGRAM_FAILED, text)
         below.append((str(disk.parent / name), format))

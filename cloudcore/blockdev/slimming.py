@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 
 from cloudcore.blockdev.copying import Source, copied
 from cloudcore.blockdev.driver import BaseLayer, BlockDriver
-from cloudcore.blockdev.files import virtual_size
+from cloudcore.blockdev.files import opened, room, virtual_size
 from cloudcore.blockdev.imgtool import ImageTool
 from cloudcore.errors import CloudError, Code
 
@@ -25,10 +25,16 @@ class FileSlimming:
         """A compressed qcow2 of all that `whole` (qcow2, nothing below it) holds, or of what differs from `parent`."""
         return Deferred.fromCoroutine(self._slim(Path(whole), Path(target), parent))
 
+    def room(self, directory: str) -> Deferred[int]:
+        """Bytes that copies may take there."""
+        return self._in_thread(lambda: room(Path(directory)))
+
     async def _slim(self, whole: Path, target: Path, parent: BaseLayer | None) -> None:
-        size = await self._in_thread(lambda: virtual_size(whole))
-        if size is None:
+        chain, size = await self._in_thread(lambda: (opened(whole), virtual_size(whole)))
+        if chain is None or size is None:
             raise CloudError(Code.PROGRAM_FAILED, f"{whole} is gone")
+        if chain.backing:
+            raise CloudError(Code.PROGRAM_FAILED, f"{whole} lies over {chain.backing[0][0][:80]!r}: no whole copy")
         await copied(self._images, self._in_thread, Source(whole, "qcow2", size), target, parent)
 
 
@@ -40,3 +46,6 @@ class SimulatedSlimming:
 
     def slim(self, whole: str, target: str, parent: BaseLayer | None) -> Deferred[None]:
         return self._volumes.copy(Path(whole).read_text().split()[-1], target, parent)
+
+    def room(self, directory: str) -> Deferred[int]:
+        return self._volumes.free()

@@ -13,9 +13,7 @@ anew: what is stored is named by what it holds.
 
 from __future__ import annotations
 
-import os
 import shutil
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +23,8 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from cloudcore.blockdev.driver import BaseLayer, BlockDriver, Opened
+from cloudcore.blockdev.driver import BaseLayer, BlockDriver
+from cloudcore.blockdev.files import copied_size
 from cloudcore.compute.failpoints import Failpoint
 from cloudcore.compute.journal import Entry, Journal
 from cloudcore.compute.patience import first_of
@@ -41,7 +40,6 @@ log = Logger()
 WAIT = 4.0  # seconds an asker waits for the end
 KEPT = 3600.0  # seconds a result is remembered
 TRIES = 5
-COMPRESSED = 3  # how many times more a layer may hold than it takes
 PASSING = frozenset({Code.NO_HYPERVISOR, Code.UNAVAILABLE, Code.VOLUME_IN_USE})  # the next asking may succeed
 
 
@@ -57,6 +55,9 @@ class Slimming(Protocol):
 
     def slim(self, whole: str, target: str, parent: BaseLayer | None) -> Deferred[None]:
         """A compressed qcow2 of all that `whole` (qcow2, nothing below it) holds, or of what differs from `parent`."""
+
+    def room(self, directory: str) -> Deferred[int]:
+        """Bytes that copies may take there."""
 
 
 class CopyTools(Protocol):
@@ -179,7 +180,7 @@ class Copies:
             if not batch.interrupted:
                 raise
         except (CloudError, OSError) as problem:
-            self._failed(batch, problem)
+            await self._failed(batch, problem)
         finally:
             batch.running, batch.ended = None, self._tools.clock.seconds()
             waiting, batch.waiting = batch.waiting, []
@@ -193,14 +194,22 @@ class Copies:
         await self._tools.in_thread(lambda: shutil.rmtree(home, ignore_errors=True))
         return made
 
-    def _failed(self, batch: Batch, problem: Exception) -> None:
+    async def _failed(self, batch: Batch, problem: Exception) -> None:
         """Where the guest has ended meanwhile, and where another try may succeed, the next asking decides."""
         log.warn("volumes of {instance} are not copied: {problem}", instance=batch.request.instance, problem=problem)
         entry = self._journal.get(batch.request.instance)
         lost = isinstance(problem, FileNotFoundError)  # a parent, thrown out of the cache meanwhile
         passing = lost or (isinstance(problem, CloudError) and problem.code in PASSING)
+        if not passing and await self._ended(batch.request.instance):
+            batch.tries, passing = batch.tries - 1, True  # by itself; the next sweep says so, and who copies it then
         if not (passing and batch.tries < TRIES) and entry is not None and entry.outcome == "launched":
             batch.done = SnapshotWork("failed", reason=str(problem))
+
+    async def _ended(self, instance: str) -> bool:
+        try:
+            return not any(guest.instance == instance and guest.running for guest in await self._tools.driver.guests())
+        except CloudError:  # the hypervisor is away: that ends too
+            return True
 
     def _surprised(self, failure: Failure, instance: str) -> None:
         if not failure.check(CancelledError):
@@ -238,15 +247,13 @@ class Copies:
         for disk in entry.wanted.disks if entry is not None else ():
             if disk.volume in copied:
                 opened = await self._tools.volumes.opened(disk.volume) if disk.remote is None else None
-                size = disk.size_gib * GIB
-                if opened is not None and not opened.block:
-                    size = min(size, await self._tools.in_thread(partial(_held, opened)))
-                needed += size
-        if needed > await self._tools.volumes.free():
+                needed += await self._tools.in_thread(partial(copied_size, opened, disk.size_gib * GIB))
+        if needed > await self._tools.slimming.room(str(self._tools.directory)):
             raise CloudError(Code.CAPACITY, f"no room for {needed} bytes of copies")
 
     async def _at_rest(self, batch: Batch, home: Path) -> tuple[MadeSnapshot, ...]:
         instance, parts = batch.request.instance, batch.request.parts
+        await self._check_room(batch.request)
         parents = [await self._parent(part) for part in parts]  # while the guest still runs
         entry = self._running(instance)
         self._guests.hold(instance)
@@ -300,15 +307,6 @@ def check(request: WantedCopies) -> None:
             raise CloudError(Code.BAD_VALUE, f"no copy of {part.volume!r} as {part.snapshot!r}")
     if not well_formed("instance", request.instance) or not request.parts:
         raise CloudError(Code.BAD_VALUE, f"nothing of {request.instance!r} to copy")
-
-
-def _held(opened: Opened) -> int:
-    """Bytes that a whole copy of the volume may take. Its layers may be compressed."""
-    held = 0
-    for path, share in ((opened.path, 1), *((path, COMPRESSED) for path, _ in opened.backing)):
-        with suppress(OSError):
-            held += share * os.stat(path).st_blocks * 512
-    return held
 
 
 def _swept(home: Path) -> None:

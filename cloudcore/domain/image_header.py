@@ -203,6 +203,13 @@ def backing_of(head: bytes) -> tuple[str, str] | None:
     return name.decode("utf-8", "replace"), _backing_format(head, header.length)
 
 
+def elsewhere(head: bytes) -> bool:
+    """Whether a qcow2 that was of our making keeps data in another file by now, or is encrypted: we make none that
+    does."""
+    header = qcow2_header(head)
+    return bool(header.incompatible & EXTERNAL_DATA or header.crypt_method)
+
+
 def _backing_format(head: bytes, at: int) -> str:
     while at + 8 <= len(head):
         kind, length = struct.unpack_from(">II", head, at)

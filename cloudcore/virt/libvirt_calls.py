@@ -59,6 +59,9 @@ def daemon_thread(**arguments: Any) -> threading.Thread:
     return threading.Thread(daemon=True, **arguments)
 
 
+PAUSES = (libvirt.VIR_DOMAIN_EVENT_SUSPENDED, libvirt.VIR_DOMAIN_EVENT_RESUMED)  # nothing has begun or ended
+
+
 class Heard(Enum):
     CHANGED = "changed"
     KILLED = "killed"  # it shuts down, and nobody inside wanted that
@@ -158,6 +161,8 @@ class Calls:
 
     def _on_event(self, connection: Any, domain: Any, event: int, detail: int, opaque: object) -> None:
         """In libvirt's thread: copy what is needed, never hand the domain object over."""
+        if event in PAUSES:
+            return
         killed = (event, detail) == (libvirt.VIR_DOMAIN_EVENT_SHUTDOWN, libvirt.VIR_DOMAIN_EVENT_SHUTDOWN_HOST)
         self._reactor.callFromThread(self._tell, domain.name(), Heard.KILLED if killed else Heard.CHANGED)
 

@@ -210,9 +210,21 @@ def _guests(connection: Any, instances: Path) -> list[Guest]:
         if marked is not None:
             runs = active(domain)
             disks = tuple(volumes_of(domain)) if runs else ()
+            if runs:
+                go_on(domain)
             found.append(Guest(domain.name(), marked, runs, not runs and _shut_down(domain), disks))
             trim_console(instances / domain.name())
     return found
+
+
+def go_on(domain: Any) -> None:
+    """A guest that QEMU has halted because the disk was full when it wrote: it writes the same again, and loses
+    nothing. A write that fails otherwise is told to the guest."""
+    try:
+        if domain.state() == [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR]:
+            domain.resume()
+    except libvirt.libvirtError as problem:  # it has ended, or does not answer: the next sweep sees
+        log.warn("{instance} waits for room and does not go on: {problem}", instance=domain.name(), problem=problem)
 
 
 def _shut_down(domain: Any) -> bool:

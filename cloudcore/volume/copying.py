@@ -13,6 +13,7 @@ from pathlib import Path
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
+from cloudcore.blockdev.files import copied_size, room
 from cloudcore.domain.ids import well_formed
 from cloudcore.errors import CloudError, Code
 from cloudcore.rpc.compute import MadeSnapshot, SnapshotPart, SnapshotWork
@@ -93,6 +94,7 @@ class Copying:
     async def _one(self, batch: Batch, part: SnapshotPart) -> MadeSnapshot:
         tools, home = self._tools, self._tools.scratch / part.snapshot
         file = home / "copy"
+        await self._check_room(part.volume)
         parent = (await tools.images.layers(part.parent))[0] if part.parent is not None else None
         await tools.in_thread(lambda: fresh(home))
         try:
@@ -105,6 +107,17 @@ class Copying:
             batch.half = False
             shutil.rmtree(home, ignore_errors=True)
         return made
+
+    async def _check_room(self, volume: str) -> None:
+        """A full disk would stop the guests of this host: rather no copy than that."""
+        tools = self._tools
+        opened = await tools.volumes.opened(volume)
+        if opened is None:
+            return  # who copies it will say so
+        size = (await tools.volumes.present()).get(volume, 0)
+        needed = await tools.in_thread(lambda: copied_size(opened, size))
+        if needed > await tools.in_thread(lambda: room(tools.scratch)):
+            raise CloudError(Code.CAPACITY, f"no room for {needed} bytes of the copy of {volume}")
 
 
 def fresh(home: Path) -> None:

@@ -23,6 +23,7 @@ log = Logger()
 
 WAIT = 3.0  # seconds an asker waits for the end
 GIB = 2**30
+FIRST = 1  # the generation that a volume is made in
 TRIES = 5  # of what may be the host's fault
 PASSING = frozenset({Code.UNAVAILABLE, Code.VOLUME_IN_USE})  # asked again it may succeed, however often it did not
 PERMANENT = frozenset({  # trying again changes nothing
@@ -57,7 +58,8 @@ class Making:
         if known is not None and older(request, known.wanted):
             return Work(OUTDATED)
         if known is None or known.wanted != request:
-            made = known is not None and known.made and request.presence == "present"
+            made = known.made if known is not None else request.generation > FIRST  # compute has made it, for a launch
+            made = made and request.presence == "present"
             await self._journal.put(Kept(request, made), self._tools.clock.seconds())
             self._tools.failpoint("volume.journaled")
         before = self._outcomes.get(volume)

@@ -96,6 +96,25 @@ async def test_no_copy_is_begun_that_would_fill_the_disk(host):
     assert (work.state, work.reason[:11]) == ("failed", "no room for")
 
 
+async def test_no_guest_is_shut_down_for_a_copy_that_has_no_room(host):
+    host.volumes.free = lambda: succeed(0)
+    work = await asked(host, copies(1, reboot=True))
+    assert (work.state, work.reason[:11]) == ("failed", "no room for")
+    assert host.world.guests[name()].boots == 1 and host.world.guests[name()].running
+
+
+async def test_a_guest_that_ends_by_itself_while_it_is_copied_is_copied_at_rest(host):
+    def ends(verb, instance):
+        if verb == "copy":
+            host.driver.power_off(name())
+
+    host.faults = ends
+    assert (await asked(host, copies(1))).state in ("working", "elsewhere")
+    host.faults = lambda verb, instance: None
+    host.advance(11)
+    assert (await asked(host, copies(1))).state == "elsewhere"
+
+
 async def test_it_is_not_tried_for_ever(host):
     states = []
     for _ in range(TRIES):

@@ -11,6 +11,7 @@ import pytest_twisted
 from twisted.internet.defer import Deferred, fail, gatherResults, succeed
 from twisted.internet.task import Clock
 
+from cloudcore.blockdev import files
 from cloudcore.blockdev.driver import BaseLayer
 from cloudcore.blockdev.serving import SimulatedServers
 from cloudcore.blockdev.simulated import SimulatedVolumes
@@ -141,6 +142,7 @@ async def test_a_volume_is_made_grown_and_removed(host: Host) -> None:
 
 async def test_what_is_late_changes_nothing(host: Host) -> None:
     service = await host.start()
+    await service.ensure(present())
     await service.ensure(present(3, 4))
     assert await service.ensure(absent(2)) == Work("outdated")
     await service.ensure(absent(3))
@@ -189,6 +191,16 @@ async def test_one_that_was_lost_is_not_made_again(host: Host) -> None:
     work = await service.ensure(present(2, 2))
     assert work.state == "failed" and "missing" in work.reason
     assert await service.ensure(absent(3)) == Work("ready")
+
+
+async def test_one_that_a_launch_made_and_that_was_lost_is_not_made_again_either(host: Host) -> None:
+    """We hear of it only when it is to grow."""
+    service = await host.start()
+    work = await service.ensure(present(2, 2, SOURCE))
+    assert work.state == "failed" and "missing" in work.reason
+    await host.volumes.make(OTHER, GIB, ())
+    assert await service.ensure(present(2, 2, volume=OTHER)) == Work("ready")
+    assert await sizes(service) == {OTHER: 2}
 
 
 async def test_what_cannot_be_is_failed_at_once(host: Host) -> None:
@@ -302,6 +314,16 @@ async def test_a_copy_that_cannot_be_is_failed(host: Host) -> None:
     work = await service.copy(a_batch())
     assert work.state == "failed" and VOLUME in work.reason
     assert (await service.copy(a_batch())).state == "failed"
+
+
+async def test_no_copy_is_begun_that_would_fill_the_disk(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the volumes themselves lie."""
+    service = await host.start()
+    await service.ensure(present())
+    monkeypatch.setattr(files, "RESERVE", 2**60)
+    work = await service.copy(a_batch())
+    assert work.state == "failed" and "no room" in work.reason
+    assert host.contents.stored == [] and list((host.home / "scratch").iterdir()) == []
 
 
 async def test_copies_of_a_run_that_was_killed_go_and_are_made_anew(host: Host) -> None:
