@@ -32,6 +32,7 @@ GIB = 2**30
 STEP = 0.05  # seconds between tries for a lock
 PATIENCE, PATIENCE_PER_GIB = 60.0, 30.0  # seconds
 FIELDS = "lv_name,lv_size,lv_attr,lv_tags,data_percent"
+ZEROES = 7  # the letter of lv_attr that says whether a thin pool hands out zeroed blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,10 @@ class LvmVolumes:
     def copy(self, volume: str, target: str, parent: BaseLayer | None) -> Deferred[None]:
         return Deferred.fromCoroutine(self._copy(volume, Path(target), parent))
 
+    def clear(self) -> Deferred[None]:
+        """All that is ours goes, what was never finished included: the end of a cloud."""
+        return Deferred.fromCoroutine(self._clear())
+
     def free(self) -> Deferred[int]:
         return Deferred.fromCoroutine(self._free())
 
@@ -107,6 +112,8 @@ class LvmVolumes:
         if unfinished in known:
             await self._lvm("lvremove", "--yes", f"{self._group}/{unfinished}")
         size = whole_gib(max(size, layers[0].virtual_size if layers else 0))
+        if self._pool:
+            await self._check_pool()
         room = ("--virtualsize", f"{size}b", "--thinpool", self._pool) if self._pool else ("--size", f"{size}b")
         await self._lvm("lvcreate", "--yes", "--wipesignatures", "n", "--addtag", TAG, "--name", unfinished, *room,
                         self._group)  # fmt: skip
@@ -119,6 +126,10 @@ class LvmVolumes:
             await self._lvm("lvremove", "--yes", f"{self._group}/{unfinished}")
             raise
         await self._lvm("lvrename", self._group, unfinished, volume)
+
+    async def _clear(self) -> None:
+        for volume in {name.removeprefix(UNFINISHED) for name in await self._known()}:
+            await self.remove(volume)
 
     async def _remove(self, volume: str) -> None:
         known = await self._known()
@@ -163,11 +174,19 @@ class LvmVolumes:
             options = ("--noheadings", "--nosuffix", "--units", "b", "--options", "vg_free")
             said = await self._lvm("vgs", *options, self._group)
             return int(said.strip() or 0)
+        _, size, _, _, used = await self._check_pool()
+        return int(int(size) * (100 - float(used or 0)) / 100)
+
+    async def _check_pool(self) -> list[str]:
+        """Its row. One that hands out blocks as others left them would show their data (S22)."""
         rows = {row[0]: row for row in await self._rows()}
         if self._pool not in rows:
             raise CloudError(Code.CONFIGURATION, f"there is no thin pool {self._pool} in {self._group}")
-        _, size, _, _, used = rows[self._pool]
-        return int(int(size) * (100 - float(used or 0)) / 100)
+        pool = rows[self._pool]
+        if pool[2][ZEROES : ZEROES + 1] != "z":
+            text = f"the thin pool {self._group}/{self._pool} does not zero what it hands out (lvchange --zero y)"
+            raise CloudError(Code.CONFIGURATION, text)
+        return pool
 
     async def _known(self) -> dict[str, Known]:
         found = {}

@@ -110,6 +110,7 @@ class ComputeAgent(Service):
 
     async def _begin(self) -> None:
         await self._journal.open(self._clock.seconds())
+        await self._copies.sweep()
         await self._disks.reopen()
         if not self.running:
             return

@@ -113,6 +113,10 @@ class Copies:
         self._batches: dict[str, Batch] = {}
         self._turns: dict[str, DeferredLock] = {}
 
+    def sweep(self) -> Deferred[None]:
+        """At the start of the agent: copies of a run that was killed go. Who is still asked for them makes them anew."""
+        return self._tools.in_thread(lambda: _cleared(self._tools.directory))
+
     def copy(self, request: WantedCopies) -> Deferred[SnapshotWork]:
         return Deferred.fromCoroutine(self._asked(request))
 
@@ -307,6 +311,11 @@ def check(request: WantedCopies) -> None:
             raise CloudError(Code.BAD_VALUE, f"no copy of {part.volume!r} as {part.snapshot!r}")
     if not well_formed("instance", request.instance) or not request.parts:
         raise CloudError(Code.BAD_VALUE, f"nothing of {request.instance!r} to copy")
+
+
+def _cleared(directory: Path) -> None:
+    for home in directory.glob("*/copies"):
+        shutil.rmtree(home, ignore_errors=True)
 
 
 def _swept(home: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from cloudcore.blockdev.lvm import LvmVolumes
 from cloudcore.config.model import Config
 from cloudcore.daemon import hosting, places, storage
 from cloudcore.daemon.ground import Ground, ground
@@ -58,8 +59,7 @@ async def clean(reactor: Any, config: Config, state: Path) -> None:
     if not under.simulated:
         await PrivateLibvirtd(reactor, under.state).stop()
     await no_volumes_between_hosts(under)
-    if config.volume.driver == "lvm":
-        volumes = storage.volume_driver(under)
-        for volume in await volumes.present():
-            await volumes.remove(volume)
+    volumes = storage.volume_driver(under)
+    if isinstance(volumes, LvmVolumes):
+        await volumes.clear()
     await hosting.network_driver(under).dismantle()

@@ -108,6 +108,8 @@ def show(options: dict[str, str], names: list[str]) -> None:
     for path in sorted(group.iterdir()) if group.is_dir() else ():
         if "#" not in path.name:
             attributes = "-wi-a" + ("o" if beside(path, "open").exists() else "-") + "----"
+            if beside(path, "thin").exists():
+                attributes = "twi-aot" + (beside(path, "thin").read_text() or "z") + "--"
             row = path.name, str(path.stat().st_size), attributes, ",".join(sorted(tags(path))), "10.00"
             sys.stdout.write("  " + ";".join(row) + "\n")
 

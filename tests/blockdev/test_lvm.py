@@ -87,6 +87,23 @@ async def test_a_thin_pool_says_what_it_has_left(tmp_path: Path) -> None:
     (group / "pool").write_bytes(bytes(1000))
     (group / "pool#thin").touch()
     assert await driver.free() == 900
+    (group / "pool#thin").write_text("-")
+    for refused in (driver.free(), driver.make(VOLUME, GIB, ())):
+        with pytest.raises(CloudError, match="does not zero"):
+            await refused
+    (group / "pool#thin").write_text("z")
     await driver.make(VOLUME, GIB, ())
     await driver.grow(VOLUME, 2 * GIB)
     assert await driver.present() == {VOLUME: 2 * GIB}
+
+
+async def test_the_end_of_a_cloud_leaves_nothing_of_ours(tmp_path: Path) -> None:
+    """Not even what was never finished."""
+    driver = LvmRig(tmp_path).driver()
+    await driver.make(VOLUME, GIB, ())
+    group = tmp_path / "lvm" / "dev" / "guests"
+    for name, tag in (("new.vol-0123456789abcdef1", "cloudcore"), ("root", "")):
+        (group / name).write_bytes(b"half")
+        (group / f"{name}#tags").write_text(tag)
+    await driver.clear()
+    assert sorted(path.name for path in group.iterdir()) == ["root", "root#tags"]

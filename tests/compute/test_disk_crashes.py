@@ -59,6 +59,7 @@ async def test_a_copy_that_died_leaves_a_running_guest_and_is_made_anew(tmp_path
         host.advance(1)
     assert met, f"{where} was never met"
     agent = host.start()
+    assert not (host.home() / "copies").exists()
     host.advance(2)
     assert host.world.guests[name()].running
     assert host.conductor.last(name()) == (1, "started")

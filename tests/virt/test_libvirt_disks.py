@@ -8,12 +8,23 @@ from dataclasses import replace
 import pytest
 from twisted.internet import reactor
 
+from cloudcore.blockdev import files
 from cloudcore.errors import CloudError, Code
 from cloudcore.virt.driver import GuestDisk
 from cloudcore.virt.private_libvirtd import PrivateLibvirtd
 from tests.virt.rigs import libvirt_rig, may_run_guests, until, volume
 
 SIZE = 3 * 2**20
+MIB = 2**20
+WRITER = (  # writes 32 KiB after 32 KiB to its disk, from its second MiB on
+    bytes.fromhex(
+        "31c0 8ed8 8ec0 8ed0 bc007c"  # no segments; the stack below us
+        "be807c b80043 b280 cd13"  # next: the BIOS writes as it is told at 7c80
+        "be807c 8106887c8000 83168a7c00"  # 128 sectors further
+        "ebe9"  # jmp next
+    ).ljust(0x80, b"\0")
+    + bytes.fromhex("1000 4000 0080 0000 0008000000000000")  # 64 sectors of what lies at 8000, to sector 2048
+).ljust(510, b"\0") + b"\x55\xaa"
 
 
 @pytest.mark.deadline(60)
@@ -72,3 +83,40 @@ async def test_a_guest_does_not_start_with_a_volume_that_another_writes_to(tmp_p
         await rig.close()
     finally:
         await host.stop()
+
+
+@pytest.mark.deadline(60)
+@pytest.mark.skipif(not may_run_guests(), reason="needs root and libvirtd")
+async def test_a_guest_that_a_full_disk_has_halted_goes_on_when_there_is_room(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "RESERVE", 0)
+    small = tmp_path / "volumes"
+    small.mkdir()
+    mounting = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(small)]
+    subprocess.run(mounting, check=True)  # noqa: ASYNC221, S603  # a disk that is soon full
+    host = PrivateLibvirtd(reactor, tmp_path)
+    await host.ensure()
+    rig = libvirt_rig(host)
+    try:
+        spec = await rig.spec(1, image=WRITER.ljust(MIB, b"\0"))
+        await rig.driver.define(spec)
+        await rig.driver.start(spec.instance)
+        disk = small / volume(1) / "disk.qcow2"
+
+        async def full():
+            left = os.statvfs(small)
+            return left.f_bavail * left.f_frsize < 2**17  # less than QEMU takes at once
+
+        await until(full)
+        assert await rig.state(spec.instance) == (1, True)
+        had = disk.stat().st_blocks
+        subprocess.run(["mount", "-o", "remount,size=32m", str(small)], check=True)  # noqa: ASYNC221, S603
+
+        async def grows():
+            await rig.driver.guests()  # as every sweep does
+            return disk.stat().st_blocks > had
+
+        await until(grows)
+        await rig.close()
+    finally:
+        await host.stop()
+        subprocess.run(["umount", str(small)], check=True)  # noqa: ASYNC221, S603
