@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from cloudcore.blockdev.lvm import ZEROES
 from cloudcore.cli import machine, reactor, state
 from cloudcore.cli.printing import DONE, FAILED, Console
 from cloudcore.config.model import Config
@@ -25,6 +27,7 @@ from cloudcore.virt import kvm_selftest
 OK, WARN, FAIL = "OK", "WARN", "FAIL"
 BRIDGE_FILTER = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 GIB = 1 << 30
+LVM_PROGRAMS = ("lvcreate", "lvremove", "lvextend", "lvrename", "lvchange", "lvs", "vgs", "blkdiscard")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,28 @@ def programs(subject: Subject) -> Finding:
     return Finding("programs", OK, " ".join(machine.PROGRAMS))
 
 
+def volumes(subject: Subject) -> Finding:
+    configured = subject.config.volume
+    if configured.driver != "lvm":
+        return Finding("volumes", OK, f"files in {subject.state / 'volumes'}")
+    path = os.environ.get("PATH", "") + ":" + machine.SYSTEM_PATH
+    missing = [program for program in LVM_PROGRAMS if shutil.which(program, path=path) is None]
+    if missing:
+        return Finding("volumes", FAIL, f"missing: {', '.join(missing)}", "apt install lvm2")
+    if not configured.group:
+        return Finding("volumes", FAIL, 'driver = "lvm" needs a volume group', "CLOUDCORE_VOLUME__GROUP=NAME")
+    place = f"{configured.group}/{configured.pool}" if configured.pool else configured.group
+    asked = ["lvs", "--options", "lv_attr"] if configured.pool else ["vgs", "--options", "vg_attr"]
+    told = subprocess.run([shutil.which(asked[0], path=path) or "", *asked[1:], "--noheadings", place],  # noqa: S603
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    if told.returncode != 0:
+        return Finding("volumes", FAIL, (told.stderr.strip().splitlines() or [f"there is no {place}"])[-1])
+    if configured.pool and told.stdout.strip()[ZEROES : ZEROES + 1] != "z":
+        fix = f"lvchange --zero y {place}"
+        return Finding("volumes", FAIL, f"the thin pool {place} hands out what others left in its blocks", fix)
+    return Finding("volumes", OK, f"logical volumes in {place}")
+
+
 def modules(subject: Subject) -> Finding:
     missing = machine.missing_modules()
     if missing:
@@ -165,4 +190,4 @@ def bridge_filter(subject: Subject) -> Finding:
 
 
 ALWAYS: tuple[Check, ...] = (python, directory, disk, ports, schema)
-GUESTS: tuple[Check, ...] = (root, programs, modules, kvm, bridge_filter)
+GUESTS: tuple[Check, ...] = (root, programs, volumes, modules, kvm, bridge_filter)

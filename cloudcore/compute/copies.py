@@ -114,7 +114,7 @@ class Copies:
         self._turns: dict[str, DeferredLock] = {}
 
     def sweep(self) -> Deferred[None]:
-        """At the start of the agent: copies of a run that was killed go. Who is still asked for them makes them anew."""
+        """At the start of the agent: copies of a run that was killed go; they are made anew where still wanted."""
         return self._tools.in_thread(lambda: _cleared(self._tools.directory))
 
     def copy(self, request: WantedCopies) -> Deferred[SnapshotWork]:

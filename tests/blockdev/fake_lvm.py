@@ -104,14 +104,14 @@ def change(options: dict[str, str], names: list[str]) -> None:
 
 
 def show(options: dict[str, str], names: list[str]) -> None:
-    group = DEVICES / names[0]
-    for path in sorted(group.iterdir()) if group.is_dir() else ():
-        if "#" not in path.name:
+    group, _, only = names[0].partition("/")
+    for path in sorted((DEVICES / group).iterdir()) if (DEVICES / group).is_dir() else ():
+        if "#" not in path.name and path.name == (only or path.name):
             attributes = "-wi-a" + ("o" if beside(path, "open").exists() else "-") + "----"
             if beside(path, "thin").exists():
                 attributes = "twi-aot" + (beside(path, "thin").read_text() or "z") + "--"
             row = path.name, str(path.stat().st_size), attributes, ",".join(sorted(tags(path))), "10.00"
-            sys.stdout.write("  " + ";".join(row) + "\n")
+            sys.stdout.write("  " + (attributes if options["--options"] == "lv_attr" else ";".join(row)) + "\n")
 
 
 def show_group(options: dict[str, str], names: list[str]) -> None:

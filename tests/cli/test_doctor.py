@@ -1,7 +1,13 @@
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
+import pytest
+
+from cloudcore.cli.doctor import LVM_PROGRAMS, Finding, Subject, volumes
+from cloudcore.config.model import Config, Volume
 from tests.cli.calling import call
 
 
@@ -26,7 +32,30 @@ def test_what_fails_is_named_with_its_fix(tmp_path: Path) -> None:
 def test_real_guests_need_more(tmp_path: Path) -> None:
     done = call("doctor", "--json", state=tmp_path / "var")
     checks = [finding["check"] for finding in done.json]
-    assert checks[6:] == ["root", "programs", "modules", "kvm", "br_netfilter"]
+    assert checks[6:] == ["root", "programs", "volumes", "modules", "kvm", "br_netfilter"]
+
+
+def test_a_volume_group_that_cannot_be_used_is_named_with_its_fix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+                                                                  ) -> None:  # fmt: skip
+    programs, group = tmp_path / "bin", tmp_path / "dev" / "guests"
+    programs.mkdir()
+    group.mkdir(parents=True)
+    (group / "pool").write_bytes(b"")
+
+    def examined(group: str = "", pool: str = "") -> Finding:
+        return volumes(Subject(Config(volume=Volume(driver="lvm", group=group, pool=pool)), tmp_path, False))
+
+    if shutil.which("lvs") is None:
+        assert examined().fix == "apt install lvm2"
+    for name in LVM_PROGRAMS:
+        (programs / name).symlink_to(Path(__file__).parents[1] / "blockdev" / "fake_lvm.py")
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    assert examined().result == "FAIL"
+    for zeroes, result in (("-", "FAIL"), ("z", "OK")):
+        (group / "pool#thin").write_text(zeroes)
+        assert examined("guests", "pool").result == result
+    assert examined("guests", "absent").result == "FAIL"
+    assert examined("guests").result == "OK"
 
 
 def test_accounts_and_network_are_seeded_once(tmp_path: Path) -> None:
