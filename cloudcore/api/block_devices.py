@@ -71,10 +71,10 @@ def overridden(base: Sequence[Mapping], asked: Sequence[BlockDevice]) -> tuple[M
             raise CloudError(Code.BLOCK_DEVICE_MAPPING, text)
         seen.add(device)
         made = _device(device, one, wanted.get(device))
+        if base and device == base[0].device and (made is None or made.virtual):
+            raise CloudError(Code.BLOCK_DEVICE_MAPPING, f"The root device '{device}' cannot be left out")
         if made is not None:
             wanted[device] = made
-        elif base and device == base[0].device:
-            raise CloudError(Code.BLOCK_DEVICE_MAPPING, f"The root device '{device}' cannot be left out")
         else:
             wanted.pop(device, None)
     if len(wanted) > MOST_DEVICES:
@@ -83,14 +83,14 @@ def overridden(base: Sequence[Mapping], asked: Sequence[BlockDevice]) -> tuple[M
 
 
 def _device(device: str, asked: BlockDevice, before: Mapping | None) -> Mapping | None:
-    """None: there is none. No host has instance store; what asks for it is left out, as EC2 does."""
+    """None: there is none."""
     if asked.NoDevice is not None:
         return None
     if asked.VirtualName is not None and (asked.Ebs is not None or not EPHEMERAL.fullmatch(asked.VirtualName)):
         text = f"'{asked.VirtualName[:64]}' is not a virtual device that '{device[:64]}' can be"
         raise CloudError(Code.BLOCK_DEVICE_MAPPING, text)
-    if asked.VirtualName is not None:
-        return None
+    if asked.VirtualName is not None and well_named(device):
+        return Mapping(device, None, 0, virtual=asked.VirtualName)
     if before is None and not well_named(device):
         raise CloudError(Code.BLOCK_DEVICE_MAPPING, f"'{device[:64]}' is not a valid EBS device name")
     if asked.Ebs is None and before is None:
@@ -101,7 +101,7 @@ def _device(device: str, asked: BlockDevice, before: Mapping | None) -> Mapping 
 def _volume(device: str, ebs: AskedEbs, before: Mapping | None) -> Mapping:
     keeps = before is not None and ebs.DeleteOnTermination is None
     ends = (before.delete_on_termination if before and keeps else ebs.DeleteOnTermination) is not False
-    if before is None:
+    if before is None or before.virtual:
         if ebs.SnapshotId is None and ebs.VolumeSize is None:
             text = f"The block device mapping of '{device}' must contain VolumeSize or SnapshotId"
             raise CloudError(Code.MISSING_PARAMETER, text)
@@ -129,6 +129,8 @@ def settled(books: Books, call: Call, wanted: Sequence[Mapping], base: Sequence[
 
 
 def _settled(books: Books, call: Call, wanted: Mapping, given: Disk | None, root: Sequence[Disk]) -> Disk:
+    if wanted.virtual:
+        return Disk(wanted, None)
     if given is not None and given.mapping.snapshot == wanted.snapshot:
         content, least = given.content, given.mapping.size_gib if given.content is not None else 0
     elif root and root[0] is given:

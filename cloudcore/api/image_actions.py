@@ -11,8 +11,9 @@ from typing import Any
 from cloudcore.api import block_devices, image_names, snapshot_actions, storage_quotas, tagging
 from cloudcore.api.calls import Call, Outcome
 from cloudcore.api.image_attributes import checked
+from cloudcore.api.image_views import SIMPLE
 from cloudcore.api.instance_views import ROOT_DEVICE
-from cloudcore.api.registry import Action, Fate, Ignored, accepted
+from cloudcore.api.registry import Action, Fate, accepted
 from cloudcore.domain import images
 from cloudcore.domain.ids import new_id
 from cloudcore.domain.images import Image
@@ -38,6 +39,8 @@ class RegisterImage:
     RootDeviceName: str = ROOT_DEVICE
     BlockDeviceMappings: tuple[block_devices.BlockDevice, ...] = ()
     TagSpecifications: tuple[tagging.TagSpecification, ...] = ()
+    EnaSupport: bool = True
+    SriovNetSupport: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,9 @@ async def register_image(call: Call, asked: RegisterImage) -> Mapping[str, Any] 
         raise CloudError(Code.BAD_VALUE, f"Invalid value '{asked.Architecture}' for Architecture")
     if not ROOT_NAME.fullmatch(asked.RootDeviceName):
         raise CloudError(Code.BAD_VALUE, f"Invalid value '{asked.RootDeviceName[:64]}' for RootDeviceName")
+    if asked.SriovNetSupport not in (None, SIMPLE):
+        text = f"The value '{asked.SriovNetSupport[:64]}' of the parameter SriovNetSupport is not supported"
+        raise CloudError(Code.UNSUPPORTED, text)
     tags = tagging.by_kind(asked.TagSpecifications, KINDS)
     if asked.ImageLocation is None:
         return await call.change(_of_snapshots, asked, tags)
@@ -157,7 +163,7 @@ def _image(books: Books, call: Call, asked: RegisterImage, mappings: tuple[image
         source=content.source, sha256=content.id, size=content.size, format=content.format,
         virtual_size=content.virtual_size, architecture=asked.Architecture,
         root_device=asked.RootDeviceName, public=False, state="available", created=books.now(), content=content.id,
-        mappings=mappings)  # fmt: skip
+        mappings=mappings, ena=asked.EnaSupport, sriov=asked.SriovNetSupport is not None)  # fmt: skip
 
 
 def _inserted(books: Books, call: Call, image: Image, tags: Tags, operations: tuple[str, ...] = ()) -> Outcome:
@@ -199,8 +205,6 @@ def _with_snapshot(books: Books, call: Call, snapshot: str) -> tuple[str, tuple[
 
 REGISTER: Mapping[str, Fate] = {
     **block_devices.FATES,
-    "EnaSupport": Ignored("guests have virtio devices either way"),
-    "SriovNetSupport": accepted("simple"),
     "VirtualizationType": accepted("hvm"),
     "BootMode": accepted("legacy-bios"),
 }

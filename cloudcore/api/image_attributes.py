@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cloudcore.api.calls import Call, Outcome
-from cloudcore.api.image_views import mapping_view
+from cloudcore.api.image_views import SIMPLE, mapping_view
 from cloudcore.api.registry import Action, accepted
 from cloudcore.auth.rules import PROJECT_ID
 from cloudcore.domain.ids import well_formed
@@ -107,7 +107,7 @@ ATTRIBUTES: Mapping[str, Callable[[Books, Image], Mapping[str, Any]]] = {
     "productCodes": lambda books, image: {"ProductCodes": []},
     "blockDeviceMapping": lambda books, image: {
         "BlockDeviceMappings": [mapping_view(one) for one in image.mappings]},
-    "sriovNetSupport": lambda books, image: {"SriovNetSupport": {}},
+    "sriovNetSupport": lambda books, image: {"SriovNetSupport": {"Value": SIMPLE} if image.sriov else {}},
     "bootMode": lambda books, image: {"BootMode": {"Value": "legacy-bios"}},
 }  # fmt: skip
 

@@ -73,7 +73,8 @@ def _create(books: Books, call: Call, asked: CreateImage, tags: Mapping[str, Map
     kept = [one.mapping for one in block_devices.settled(books, call, wanted, disks)]
     id = new_id("image", call.cloud.random)
     by_device, by_volume = {one.device: one for one in held}, {one.volume: one.device for one in held}
-    copied = [volumes[by_device[one.device].volume] for one in kept if one.device in by_device and not one.snapshot]
+    its_own = [one.device for one in kept if one.device in by_device and not (one.snapshot or one.virtual)]
+    copied = [volumes[by_device[device].volume] for device in its_own]
     description = f"Created by CreateImage({instance.id}) for {id}"
     made = [_snapshot(books, call, instance, volume, description) for volume in copied]
     batch, reboot = made[0].id, instance.state is State.RUNNING and not asked.NoReboot
@@ -109,7 +110,8 @@ def _pending(books: Books, call: Call, id: str, asked: CreateImage, instance: In
         id=id, project=call.project, name=asked.Name, description=asked.Description or "",
         location=f"{call.project}/{asked.Name}", source="", sha256="", size=0, format="", virtual_size=0,
         architecture=source.architecture if source else "x86_64", root_device=mappings[0].device, public=False,
-        state="pending", created=books.now(), mappings=mappings, source_instance=instance.id)  # fmt: skip
+        state="pending", created=books.now(), mappings=mappings, source_instance=instance.id,
+        ena=source.ena if source else True, sriov=source is not None and source.sriov)  # fmt: skip
 
 
 # -- of another image --------------------------------------------------------------------------------------------------

@@ -29,11 +29,14 @@ class DescribeImages:
     NextToken: str | None = None
 
 
+SIMPLE = "simple"  # the one value of sriovNetSupport
 Seen = tuple[Image, Sequence[str]]  # and the accounts that it is explicitly shared with, as far as the caller may know
 
 
 def mapping_view(one: images.Mapping) -> dict[str, Any]:
     """An element of blockDeviceMapping."""
+    if one.virtual is not None:
+        return {"DeviceName": one.device, "VirtualName": one.virtual}
     disk = {"DeleteOnTermination": one.delete_on_termination, "SnapshotId": one.snapshot, "VolumeSize": one.size_gib,
             "VolumeType": one.type, "Iops": one.iops, "Throughput": one.throughput, "Encrypted": False}  # fmt: skip
     return {"DeviceName": one.device, "Ebs": disk}
@@ -60,7 +63,8 @@ def view(call: Call, seen: Seen, tags: list[dict[str, str]]) -> dict[str, Any]:
         "BlockDeviceMappings": [mapping_view(one) for one in image.mappings],
         "VirtualizationType": "hvm",
         "Hypervisor": "xen",
-        "EnaSupport": True,
+        "EnaSupport": image.ena,
+        "SriovNetSupport": SIMPLE if image.sriov else None,
         "PlatformDetails": "Linux/UNIX",
         "UsageOperation": "RunInstances",
         "SourceInstanceId": image.source_instance,

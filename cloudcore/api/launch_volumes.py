@@ -46,7 +46,8 @@ def planned(books: Books, call: Call, image: Image, kind: InstanceType, asked: S
     else:
         whole = Mapping(image.root_device, None, root)
         base, parts = [replace(whole, size_gib=max(root, kind.disk_gib))], (Disk(whole, image.content),)
-    return Plan(block_devices.settled(books, call, block_devices.overridden(base, asked), parts))
+    disks = block_devices.settled(books, call, block_devices.overridden(base, asked), parts)
+    return Plan(tuple(one for one in disks if not one.mapping.virtual))  # as on EC2 where a type has no instance store
 
 
 def _part(image: Image, one: Mapping, usable: Dict[str, Snapshot], root: int | None) -> Disk:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """One volume of whatever starts from the image: blank, or of `snapshot`. EC2's BlockDeviceMapping."""
+    """One volume of whatever starts from the image: blank, or of `snapshot`. EC2's BlockDeviceMapping. With `virtual`
+    (ephemeral0 ...) it is none: no host has instance store, and the image only shows what it was registered with."""
 
     device: str
     snapshot: str | None
@@ -16,6 +17,7 @@ class Mapping:
     delete_on_termination: bool = True
     iops: int | None = None
     throughput: int | None = None
+    virtual: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +46,5 @@ class Image:
     source_instance: str | None = None
     source_image: str | None = None
     reason: str | None = None
+    ena: bool = True  # as registered; guests have virtio devices either way
+    sriov: bool = False

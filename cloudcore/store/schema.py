@@ -126,6 +126,8 @@ images = sa.Table(
     text("source_instance", nullable=True),  # of CreateImage
     text("source_image", nullable=True),  # of CopyImage
     text("reason", nullable=True),
+    flag("ena", server_default=sa.true()),
+    flag("sriov", server_default=sa.false()),
 )  # fmt: skip
 sa.Index("uq_images_name", images.c.project, images.c.name, unique=True,
          sqlite_where=images.c.state == "available", postgresql_where=images.c.state == "available")  # fmt: skip

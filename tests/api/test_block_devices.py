@@ -45,10 +45,11 @@ def test_what_comes_new_follows_the_images_own_and_ends_with_its_instance() -> N
     assert made == (ROOT, Mapping("/dev/sdg", None, 1), Mapping("sdh", "snap-1", OF_SNAPSHOT))
 
 
-def test_a_device_is_left_out_by_name_and_there_is_no_instance_store() -> None:
+def test_a_device_is_left_out_by_name_or_is_no_volume() -> None:
     given = [BlockDevice("/dev/sdf", NoDevice=""), BlockDevice("/dev/sdx", NoDevice="true"),
              BlockDevice("/dev/sdb", VirtualName="ephemeral0")]  # fmt: skip
-    assert overridden([ROOT, DATA], given) == (ROOT,)
+    assert overridden([ROOT, DATA], given) == (ROOT, Mapping("/dev/sdb", None, 0, virtual="ephemeral0"))
+    assert overridden([ROOT, DATA], [BlockDevice("/dev/sdf", VirtualName="ephemeral0")])[1].virtual == "ephemeral0"
 
 
 @pytest.mark.parametrize(("given", "code"), [
