@@ -94,7 +94,8 @@ async def _begin(call: Call, kind: str, asked: ImportSnapshot | ImportImage,
     location = _location(container)
     tags = tagging.by_kind(asked.TagSpecifications, (KINDS[kind],))[KINDS[kind]]
     token = client_tokens.token(call, asked.ClientToken)
-    return await call.change(_accept, _wanted(call, kind, asked, location), tags, token)
+    wanted = _wanted(call, kind, asked, location, (container.Format or FORMATS[0]).upper())
+    return await call.change(_accept, wanted, tags, token)
 
 
 def _location(container: Container) -> str:
@@ -115,12 +116,12 @@ def _location(container: Container) -> str:
     return f"{parts.netloc}/{unquote(parts.path.lstrip('/'))}"
 
 
-def _wanted(call: Call, kind: str, asked: ImportSnapshot | ImportImage, location: str) -> ImportTask:
+def _wanted(call: Call, kind: str, asked: ImportSnapshot | ImportImage, location: str, format: str) -> ImportTask:
     id = new_id(KINDS[kind], call.cloud.random)
     image = new_id("image", call.cloud.random) if kind == "image" else None
     architecture = (asked.Architecture if isinstance(asked, ImportImage) else None) or ARCHITECTURES[0]
     wanted = Import(new_id("snapshot", call.cloud.random), image, id if image else "", asked.Description or "",
-                    architecture, ROOT_DEVICE)  # fmt: skip
+                    architecture, ROOT_DEVICE, format=format)  # fmt: skip
     return ImportTask(id, call.project, kind, ImportState.ACTIVE, 0.0, location, wanted, asked.Description or "",
                       message="pending")  # fmt: skip
 
@@ -153,7 +154,7 @@ def view(task: ImportTask, tags: Sequence[dict[str, str]]) -> dict[str, Any]:
     progress = str(task.progress) if task.state is ImportState.ACTIVE else None
     disk = {
         "Description": task.description or None,
-        "Format": "RAW",
+        "Format": task.wanted.format,
         "Progress": progress,
         "SnapshotId": task.snapshot,
         "Status": task.state.value,

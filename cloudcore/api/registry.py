@@ -92,7 +92,8 @@ def _meet_fate(path: str, value: Any, fates: Mapping[str, Fate]) -> None:
     if isinstance(fate, Ignored) or (isinstance(fate, Accepted) and value in fate.values):
         return
     if isinstance(fate, Accepted):
-        raise CloudError(Code.UNSUPPORTED, f"The value '{value}' of the parameter {path} is not supported")
+        shown = str(value).lower() if isinstance(value, bool) else value
+        raise CloudError(Code.UNSUPPORTED, f"The value '{shown}' of the parameter {path} is not supported")
     if isinstance(value, Mapping) and any(name.startswith(f"{path}.") for name in fates):
         for name, inner in value.items():
             _meet_fate(f"{path}.{name}", inner, fates)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -73,7 +74,8 @@ def announce(console: Console, config: Config, directory: Path) -> None:
         console.note("  a private libvirtd and the guests you launch; no service is enabled, nothing goes to /etc")
         rest = "everything else"
     console.note(f"  {rest} under {directory}")
-    console.note("Undo: make clean")
+    console.note("Undo: make clean" if directory == Path("var").absolute() else
+                 f"Undo: {called()} down --purge --state {shlex.quote(str(directory))}")
 
 
 def check_space(directory: Path) -> None:

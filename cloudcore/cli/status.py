@@ -36,9 +36,10 @@ def run(options: Any, console: Console) -> int:
     for name, one in found["endpoints"].items():
         console.line(f"  {name:<10} {one['url']:<32} {'ok' if one['ok'] else one['problem']}")
     for host in found["hosts"]:
+        guests = "1 guest" if host["guests"] == 1 else f"{host['guests']} guests"
         well = "ok" if host["ok"] else f"silent for {host['seen_seconds_ago']:.0f} s"
         console.line(f"  host       {host['name']:<32} {well if host['enabled'] else 'disabled'}, "
-                     f"{host['guests']} guests, {host['free_vcpus']} of {host['vcpus']} vCPUs and "
+                     f"{guests}, {host['free_vcpus']} of {host['vcpus']} vCPUs and "
                      f"{host['free_memory_mib']} of {host['memory_mib']} MiB free")
     for network in found["networks"]:
         console.line(f"  network    {network['cidr']:<32} {network['used']} of {network['size']} addresses used")

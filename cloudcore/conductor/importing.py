@@ -24,7 +24,8 @@ async def import_(means: Means, step: Step) -> Step | None:
     if task.state is not ImportState.ACTIVE:
         await means.transact("adopted", refused, step, "it was cancelled")
         return None
-    ask = ImageLocation(task.location, task.project, task.wanted.sha256, place_of(task.wanted.snapshot))
+    ask = ImageLocation(task.location, task.project, task.wanted.sha256, place_of(task.wanted.snapshot),
+                        boots=task.kind == "image")  # fmt: skip
     try:
         found = await means.tell("adopt", "images", lambda: means.images().adopt(ask))
     except CloudError as problem:

@@ -7,9 +7,10 @@ readers could understand differently is refused here, and the format found is st
 qcow2 is read by docs/interop/qcow2.txt of QEMU. Refused: backing and data files, encryption, internal snapshots, dirty
 or corrupt files, unknown incompatible bits, tables that lie outside the file, unknown header extensions that could name
 files. A backing file is taken only where one is expected, under exactly that name and with its format stated. Raw is
-what nothing else claims, and what a BIOS can boot: the last two bytes of its first sector are 55 aa (a master boot
-record, also the protective one of GPT). An ISO, a kernel, a partition alone or a text is no disk image: better said at
-registration than by a guest that never boots.
+what nothing else claims. What a guest shall start from has to be what a BIOS can boot: the last two bytes of its first
+sector are 55 aa (a master boot record, also the protective one of GPT). An ISO, a kernel, a partition alone or a text
+is no disk image: better said at registration than by a guest that never boots. A disk of data, which becomes a
+snapshot alone, may begin as it likes.
 """
 
 from __future__ import annotations
@@ -72,10 +73,10 @@ class Judged:
     virtual_size: int
 
 
-def judge(head: bytes, tail: bytes, size: int, below: str = "") -> Judged:
+def judge(head: bytes, tail: bytes, size: int, below: str = "", boots: bool = True) -> Judged:
     """`head` is the first min(HEAD, size) bytes, `tail` the last min(TAIL, size), `size` the whole file's length in
-    bytes. `below`: it has to be a qcow2 that names just this as its backing file; otherwise none may be named. Raises
-    CloudError(IMAGE_INVALID) with the reason."""
+    bytes. `below`: it has to be a qcow2 that names just this as its backing file; otherwise none may be named. `boots`:
+    a raw one has to have a boot sector. Raises CloudError(IMAGE_INVALID) with the reason."""
     if len(head) < min(HEAD, size) or len(tail) < min(TAIL, size):
         raise invalid(f"the file is truncated: {len(head)} of {size} bytes")
     if size < SECTOR:
@@ -91,7 +92,7 @@ def judge(head: bytes, tail: bytes, size: int, below: str = "") -> Judged:
         raise invalid("it begins like qcow2 but is not")
     if foreign:
         raise invalid(f"it is {foreign}; only raw and qcow2 are taken")
-    return Judged("raw", _raw(head, size))
+    return Judged("raw", _raw(head, size, boots))
 
 
 def _foreign(head: bytes, tail: bytes) -> str | None:
@@ -106,12 +107,13 @@ def _foreign(head: bytes, tail: bytes) -> str | None:
     return "VHD" if tail.startswith(VHD) or tail[1:].startswith(VHD) else None
 
 
-def _raw(head: bytes, size: int) -> int:
-    if head[510:512] != b"\x55\xaa":
+def _raw(head: bytes, size: int, boots: bool) -> int:
+    signed = head[510:512] == b"\x55\xaa"
+    if boots and not signed:
         raise invalid("no boot signature (55 aa) at the end of the first sector: not a disk that can boot")
     if size % SECTOR:
         raise invalid(f"{size} bytes are not whole sectors of {SECTOR}")
-    end = partitioned(head)
+    end = partitioned(head) if signed else 0
     if end > size:
         raise invalid(f"it is truncated: its partitions need {end} bytes, and it has {size}")
     return _sensible(size)

@@ -27,6 +27,7 @@ class Import:
     root_device: str = "/dev/sda1"
     volume_type: str = "gp2"
     sha256: str | None = None
+    format: str = "RAW"  # as the caller calls it; the bytes decide
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

@@ -154,10 +154,11 @@ class HostImageCache:
 
 
 def _compare(digest: Digest, source: ImageSource, below: str) -> None:
-    """What came is what was registered, and judged once more: the registration may be older than the judge."""
+    """What came is what was registered, and judged once more: the registration may be older than the judge. Whether it
+    can boot was asked there."""
     if digest.sha256 != source.sha256 or digest.size != source.size:
         raise CloudError(Code.IMAGE_INVALID, f"{source.location} is not what was registered: SHA-256 {digest.sha256}")
-    judged = judge(digest.head, digest.tail, digest.size, below)
+    judged = judge(digest.head, digest.tail, digest.size, below, boots=False)
     if (judged.format, judged.virtual_size) != (source.format, source.virtual_size):
         raise CloudError(Code.IMAGE_INVALID, f"{source.location} is {judged.format}, not {source.format}")
 

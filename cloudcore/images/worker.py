@@ -86,7 +86,7 @@ class ImageWorker:
         size = await self._objects.size(request.location, request.project)
         if size > self._largest:
             raise CloudError(Code.IMAGE_INVALID, f"the image is refused: larger than {self._largest} bytes")
-        digest = Digest(lambda head: _at_first_sight(head, size))
+        digest = Digest(lambda head: _at_first_sight(head, size, request.boots))
         await self._objects.get(request.location, digest, self._largest, request.project)
         inspected = _inspected(request, request.location, digest)
         await _check_extent(
@@ -157,13 +157,13 @@ async def _check_extent(digest: Digest, read: Callable[[int, int], Awaitable[byt
     image_extent.check_end(digest.head, number, await read(at, length), digest.size)
 
 
-def _at_first_sight(head: bytes, size: int) -> None:
+def _at_first_sight(head: bytes, size: int, boots: bool) -> None:
     """Refuses before the rest is read; the end, not known yet, is taken for good."""
-    judge(head, b"\0" * TAIL, size)
+    judge(head, b"\0" * TAIL, size, boots=boots)
 
 
 def _inspected(request: ImageLocation, place: str, digest: Digest) -> InspectedImage:
-    judged: Judged = judge(digest.head, digest.tail, digest.size)
+    judged: Judged = judge(digest.head, digest.tail, digest.size, boots=request.boots)
     if request.sha256 is not None and request.sha256.lower() != digest.sha256:
         raise CloudError(Code.IMAGE_INVALID, f"its SHA-256 is {digest.sha256}, not {request.sha256[:70]}")
     return InspectedImage(place, digest.sha256, digest.size, judged.format, judged.virtual_size)

@@ -16,12 +16,14 @@ from cloudcore.rpc.contract import call, contract
 class ImageLocation:
     """`bucket/key` or `bucket/…manifest.xml` in the object store, judged with the rights of this project.
 
-    `sha256` (hex), when given, must be that of the bytes. `target` (`bucket/key`) is where `adopt` puts its copy."""
+    `sha256` (hex), when given, must be that of the bytes. `target` (`bucket/key`) is where `adopt` puts its copy.
+    `boots`: a raw disk without a boot sector is refused."""
 
     location: str
     project: str
     sha256: str | None = None
     target: str = ""  # since 1.1
+    boots: bool = True  # since 1.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,4 +63,4 @@ class Images(Protocol):
         """The object goes; one that is not there has gone. Repeatable."""
 
 
-IMAGES = contract("images", (1, 1), Images)
+IMAGES = contract("images", (1, 2), Images)

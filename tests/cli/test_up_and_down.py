@@ -49,7 +49,8 @@ def test_detached_it_returns_once_all_endpoints_answer_and_shows_the_card(state:
 
 
 def test_the_first_start_makes_accounts_and_network_and_a_second_changes_nothing(state: Path) -> None:
-    pretend(*UP, state=state)
+    first = pretend(*UP, state=state)
+    assert f"down --purge --state {state}" in first.err  # what undoes it, also beside ./var
     before = call("user", "list", state=state).out, call("key", "list", state=state).out
     assert {line.split("\t")[0] for line in before[0].splitlines()} == {"admin", "user", "image-fetcher"}
     assert call("network", "list", "--json", state=state).json[0]["cidr"] == "10.90.0.0/16"

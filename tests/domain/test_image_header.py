@@ -190,6 +190,17 @@ def test_what_is_no_disk_is_refused(data, word):
     assert word in reason(data)
 
 
+def test_a_disk_of_data_needs_no_boot_sector():
+    data = b"\0" * 510 + b"no" + b"\xff" * (MIB - 512)
+    assert judge(data[:HEAD], data[-512:], MIB, boots=False) == Judged("raw", MIB)
+
+
+def test_a_disk_of_data_is_no_other_format_and_has_whole_sectors():
+    for data in (b"KDMV".ljust(MIB, b"\0"), b"\0" * (MIB + 1)):
+        with pytest.raises(CloudError):
+            judge(data[:HEAD], data[-512:], len(data), boots=False)
+
+
 def test_a_raw_disk_larger_than_ec2_has_is_refused():
     data = a_raw()
     assert "outside" in reason(data[:HEAD].ljust(HEAD, b"\0"), LARGEST + 512)

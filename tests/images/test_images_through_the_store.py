@@ -117,6 +117,12 @@ async def test_a_bad_one_is_refused_and_told_why(worker, put, body, word):
     assert word in text
 
 
+async def test_a_disk_of_data_may_be_imported(worker, put):
+    data = b"d" * 2**20
+    inspected = await worker.inspect(ImageLocation(put("data.raw", data), ONE, boots=False))
+    assert (inspected.format, inspected.virtual_size) == ("raw", len(data))
+
+
 async def test_what_is_not_there_is_unknown(worker, put):
     put("x", b"")
     assert (await refused(worker.inspect(ImageLocation("images-of-alice/nothing", ONE))))[0] is Code.RESOURCE_UNKNOWN

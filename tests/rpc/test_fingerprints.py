@@ -25,7 +25,7 @@ KNOWN: dict[str, tuple[tuple[int, int], str]] = {
     "conductor": ((1, 0), "6e8486c752b58933"),
     "conductor.facts": ((1, 0), "98a96a843c5ea08d"),
     "volume": ((1, 0), "173c8af1acdf3e05"),
-    "images": ((1, 1), "526d5dc44050bcb1"),
+    "images": ((1, 2), "bf1f8e5771a52a57"),
 }
 
 
