@@ -16,7 +16,7 @@ from cloudcore.conductor.reaching import set_aside
 from cloudcore.conductor.subjects import REASON_LENGTH, discard_unused, in_time
 from cloudcore.domain.images import Image
 from cloudcore.domain.operations import GIVES_UP
-from cloudcore.domain.volumes import Content, Snapshot, SnapshotState
+from cloudcore.domain.volumes import AttachmentState, Content, Snapshot, SnapshotState
 from cloudcore.errors import CloudError, Code
 from cloudcore.rpc.compute import MadeSnapshot, SnapshotPart, SnapshotWork, WantedCopies
 from cloudcore.rpc.faults import BusFault
@@ -72,6 +72,8 @@ async def copied_by(means: Means, step: Step, ask: Ask) -> SnapshotWork:
 def planned(books: Books, step: Step) -> list[Ask]:
     """What every host is to copy, from rows alone, so that each asking says the same. Raises GaveUp."""
     in_time(books, step)
+    if any(comes(books, row) for row in pending(books, step)):
+        return []
     groups: dict[tuple[str, str, bool], list[SnapshotPart]] = {}
     for row in pending(books, step):
         who = copier(books, row)
@@ -87,6 +89,14 @@ def planned(books: Books, step: Step) -> list[Ask]:
         part = SnapshotPart(row.id, row.volume, place(row.id, bool(instance)), wanted.source_of(books, parent))
         groups.setdefault((host, instance, row.reboot), []).append(part)
     return [Ask(host, instance, tuple(parts), reboot) for (host, instance, reboot), parts in groups.items()]
+
+
+def comes(books: Books, row: Snapshot) -> bool:
+    """Its guest is being given the volume, and does not have it yet: all of the batch wait, for they are of one moment.
+    That ends: the guest has it, or it is given up."""
+    attachment = books.attachments.of_volume(row.volume)
+    return (attachment is not None and attachment.instance == row.instance
+            and attachment.state is AttachmentState.ATTACHING)  # fmt: skip
 
 
 def pending(books: Books, step: Step) -> list[Snapshot]:

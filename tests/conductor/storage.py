@@ -230,6 +230,10 @@ class Disks:
             return Deferred()
         if request.batch not in self.storage.copied and request.instance not in self.running:
             return succeed(SnapshotWork("elsewhere"))
+        lacking = {part.volume for part in request.parts} - self.disks_of(request.instance)
+        if lacking and request.batch not in self.storage.copied:
+            known = {disk.volume for disk in self.lists[request.instance][1]}
+            return succeed(SnapshotWork("failed", reason="no disk") if lacking <= known else SnapshotWork("elsewhere"))
         if self.copying is not None:
             return succeed(SnapshotWork("failed", reason=self.copying))
         if self.storage.works(request.batch):

@@ -107,6 +107,28 @@ def test_a_volume_that_has_come_into_a_guest_is_left_to_it(world):
     at_rest(world)
 
 
+def test_a_volume_that_is_still_coming_is_waited_for_by_all_of_its_batch(world):
+    instance, (root,) = launched(world)
+    made = near(world, instance)
+    host_of(world, world.find(instance).host).storage.lazy = 4
+    do(world, wishes.attach, made, instance, seconds=0.2)
+    ids = do(world, wishes.snapshot, root, made, seconds=0.2)
+    assert {find(world, id).state for id in ids} == {SnapshotState.PENDING}
+    world.run(60)
+    assert {(find(world, id).state, find(world, id).instance) for id in ids} == {(SnapshotState.COMPLETED, instance)}
+    at_rest(world)
+
+
+def test_a_volume_that_never_comes_is_copied_where_it_lies(world):
+    instance, _ = launched(world)
+    made = near(world, instance)
+    host_of(world, world.find(instance).host).rejects[made] = "no slot is free"
+    do(world, wishes.attach, made, instance, seconds=0.2)
+    [id] = do(world, wishes.snapshot, made, seconds=60)
+    assert (find(world, id).state, find(world, id).instance) == (SnapshotState.COMPLETED, None)
+    at_rest(world)
+
+
 def test_volumes_of_several_hosts_are_copied_each_where_it_is(world):
     instance, (root,) = launched(world)
     made = far(world, instance)
