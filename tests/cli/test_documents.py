@@ -10,6 +10,8 @@ from types import ModuleType
 
 import pytest
 
+from cloudcore.api import empties
+from cloudcore.api.catalogue import ACTIONS
 from cloudcore.cli.commands import COMMANDS
 from cloudcore.cli.entry import parser
 
@@ -17,14 +19,18 @@ ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
 
 
-@pytest.fixture
-def generator() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("reference", ROOT / "docs" / "reference.py")
+def program(path: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
     assert spec is not None
     assert spec.loader is not None
     made = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(made)
     return made
+
+
+@pytest.fixture
+def generator() -> ModuleType:
+    return program("docs/reference.py")
 
 
 def test_the_reference_is_current(generator: ModuleType) -> None:
@@ -36,6 +42,30 @@ def test_the_reference_is_current(generator: ModuleType) -> None:
 
 def test_the_reference_hides_what_is_not_for_people(generator: ModuleType) -> None:
     assert "in-background" not in generator.reference()
+
+
+def test_the_list_of_actions_is_current_and_whole() -> None:
+    ec2 = program("docs/ec2.py")
+    written = (ROOT / "docs" / "ec2.md").read_text("utf-8")
+    assert written == ec2.document(), "run: .venv/bin/python docs/ec2.py"
+    offered = [name for actions in ACTIONS.values() for name in actions]
+    assert sorted(re.findall(r"^(?:\| |\* )`([A-Z]\w+)`(?= \||$)", written, re.MULTILINE)) == sorted(offered)
+    assert set(ec2.REMARKS) <= set(offered)
+
+
+def test_the_readme_counts_the_actions() -> None:
+    whole, none = len(ACTIONS["ec2"]), len(empties.ACTIONS)
+    assert f"| EC2 API | {whole} actions, {none} of them describes of what cannot exist here |" in README
+
+
+def test_every_dependency_has_its_reason() -> None:
+    told = (ROOT / "docs" / "dependencies.md").read_text("utf-8").lower()
+    ours = re.findall(r'"([A-Za-z][\w-]+)(?:\[\w+\])?(?:[>=]=[^"]*)"', (ROOT / "setup.py").read_text("utf-8"))
+    setup = program("setup/bootstrap.py")
+    from_debian = (*setup.GUESTS, *setup.ALWAYS, *setup.TESTS)
+    assert len(ours) > 15
+    missing = [name for name in (*ours, *from_debian) if not re.search(rf"\b{re.escape(name.lower())}\b", told)]
+    assert missing == ["libvirt-python"]  # Debian's python3-libvirt, by its other name
 
 
 def test_commands_in_the_readme_can_be_typed() -> None:
