@@ -26,6 +26,7 @@ from cloudcore.store.database import PRAGMAS, prepare_sqlite, with_driver
 PLACE = Path(__file__).with_name("migrations")
 LOCK = 0x636C6F7564  # "cloud": the key of PostgreSQL's advisory lock, which all migrations share
 ADVICE = "run `cloudcore up`, or `cloudcore db migrate` where daemons run on their own"
+PATIENCE = "busy_timeout=60000"  # milliseconds: another's migration may take its time
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ def opened(url: str, begin: str, create: bool) -> sa.Engine:
         make_private(path)
     if not path or not Path(path).exists():
         raise CloudError(Code.CONFIGURATION, f"There is no database at {path or url}: {ADVICE}")
-    return prepare_sqlite(sa.create_engine(url, poolclass=sa.NullPool), begin, PRAGMAS)
+    return prepare_sqlite(sa.create_engine(url, poolclass=sa.NullPool), begin, (*PRAGMAS, PATIENCE))
 
 
 def make_private(path: str) -> None:
