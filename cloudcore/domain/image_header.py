@@ -62,6 +62,7 @@ EXTENSION_END, FEATURE_NAMES, BITMAPS = 0x00000000, 0x6803F857, 0x23852875
 BACKING_FORMAT, DATA_FILE, CRYPTO = 0xE2792ACA, 0x44415441, 0x0537BE77
 NAMES_A_FILE = {BACKING_FORMAT: "backing file format", DATA_FILE: "external data file", CRYPTO: "encryption header"}
 V2_LENGTH, V3_LENGTH = 72, 104
+LARGEST_L1, LARGEST_REFERENCES = 32 * 2**20, 8 * 2**20  # bytes that QEMU reads (block/qcow2.h)
 L1_OFFSET_MASK = 0x00FFFFFFFFFFFE00
 
 
@@ -273,10 +274,12 @@ def _tables(header: Header, cluster: int, size: int) -> None:
     needed = -(-header.virtual // (cluster * per_l2))
     if header.l1_size < needed or header.l1_size > 2 * needed + per_l2:
         raise invalid(f"an L1 table of {header.l1_size} entries for {header.virtual} bytes")
-    for name, offset, length in (
-        ("L1 table", header.l1_offset, header.l1_size * 8),
-        ("reference table", header.refcount_offset, header.refcount_clusters * cluster),
+    for name, offset, length, most in (
+        ("L1 table", header.l1_offset, header.l1_size * 8, LARGEST_L1),
+        ("reference table", header.refcount_offset, header.refcount_clusters * cluster, LARGEST_REFERENCES),
     ):
+        if length > most:
+            raise invalid(f"its {name} of {length} bytes is larger than QEMU reads: use larger clusters")
         if offset < cluster or offset % cluster or length <= 0 or offset + length > size:
             raise invalid(f"its {name} lies outside the file: it is truncated or damaged")
 

@@ -76,8 +76,15 @@ class ImageWorker:
         return digest.sha256 == inspected.sha256
 
     async def _discard(self, request: Unwanted) -> Gone:
+        """Also what a killed process had sent of it so far."""
         own_bucket(request.location)
         await self._objects.delete(request.location)
+        try:
+            for upload in await self._objects.unfinished(request.location):
+                await self._objects.abort(request.location, upload)
+        except CloudError as problem:
+            if problem.code is not Code.RESOURCE_UNKNOWN:  # there is no bucket yet
+                raise
         return Gone()
 
     async def _inspect(self, request: ImageLocation) -> InspectedImage:

@@ -206,6 +206,14 @@ def test_a_raw_disk_larger_than_ec2_has_is_refused():
     assert "outside" in reason(data[:HEAD].ljust(HEAD, b"\0"), LARGEST + 512)
 
 
+@pytest.mark.parametrize("fields", [
+    {"virtual": 2**38, "l1_size": 2**23}, {"virtual": 2**24, "l1_size": 2**9, "refcount_clusters": 2**14 + 1}])
+def test_tables_that_qemu_would_not_read_are_refused(fields):
+    """Here, and not by every launch."""
+    data = a_qcow2(cluster_bits=9, l1_offset=2 * 512, refcount_offset=512, **fields)
+    assert "larger than QEMU reads" in reason(data, 2**30)
+
+
 @pytest.mark.parametrize("length", [4, 71, 72, 103, 104, 500, CLUSTER, 2 * CLUSTER, 3 * CLUSTER])
 def test_a_truncated_qcow2_is_refused(length):
     reason(a_qcow2()[:length])

@@ -18,7 +18,7 @@ from cloudcore.blockdev import empty_qcow2
 from cloudcore.errors import CloudError, Code
 from cloudcore.images.contents import ContentStore, measure
 from cloudcore.images.downloading import Digest
-from cloudcore.images.objects import ObjectStore
+from cloudcore.images.objects import ObjectStore, Span
 from cloudcore.images.worker import ImageWorker
 from cloudcore.rpc.compute import DiskSource, Layer, SnapshotPart
 from cloudcore.rpc.images import Gone, ImageLocation, Unwanted
@@ -117,6 +117,19 @@ async def test_parts_that_a_killed_process_left_go(objects: ObjectStore, tmp_pat
     assert await objects.unfinished(place) == []
     assert await objects.unfinished(other) == begun[2:]
     await objects.abort(other, begun[2])
+
+
+async def test_what_is_discarded_leaves_no_parts(objects: ObjectStore, tmp_path: Path) -> None:
+    """Of one whose sender was killed and is never asked again."""
+    place, worker = f"{BUCKET}/abandoned", ImageWorker(objects, tmp_path, in_thread)
+    (tmp_path / "part").write_bytes(b"p" * 5 * MIB)
+    await objects.create_bucket(BUCKET)
+    upload = await objects.begin(place)
+    with (tmp_path / "part").open("rb") as file:
+        await objects.put_part(place, upload, 1, Span(file, 0, 5 * MIB, hashlib.sha256(b"p" * 5 * MIB).hexdigest()))
+    assert await objects.unfinished(place) == [upload]
+    assert await worker.discard(Unwanted(place)) == Gone()
+    assert await objects.unfinished(place) == []
 
 
 async def test_a_file_that_changes_while_it_is_sent_is_not_stored(objects: ObjectStore, tmp_path: Path) -> None:
