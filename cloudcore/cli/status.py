@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -36,16 +37,22 @@ def run(options: Any, console: Console) -> int:
     for name, one in found["endpoints"].items():
         console.line(f"  {name:<10} {one['url']:<32} {'ok' if one['ok'] else one['problem']}")
     for host in found["hosts"]:
-        guests = "1 guest" if host["guests"] == 1 else f"{host['guests']} guests"
-        well = "ok" if host["ok"] else f"silent for {host['seen_seconds_ago']:.0f} s"
-        console.line(f"  host       {host['name']:<32} {well if host['enabled'] else 'disabled'}, "
-                     f"{guests}, {host['free_vcpus']} of {host['vcpus']} vCPUs and "
-                     f"{host['free_memory_mib']} of {host['memory_mib']} MiB free")
+        console.line(host_line(host, running=code != DOWN))
     for network in found["networks"]:
         console.line(f"  network    {network['cidr']:<32} {network['used']} of {network['size']} addresses used")
     for problem in found["problems"]:
         console.note("  problem    " + problem.replace("\n", "\n             "))
     return code
+
+
+def host_line(host: Mapping[str, Any], running: bool) -> str:
+    """Of a cloud that is down there is only what its host said last."""
+    well = "ok" if host["ok"] else f"silent for {host['seen_seconds_ago']:.0f} s"
+    well = well if running else f"as of {host['seen_seconds_ago']:.0f} s ago"
+    guests = "1 guest" if host["guests"] == 1 else f"{host['guests']} guests"
+    return (f"  host       {host['name']:<32} {well if host['enabled'] else 'disabled'}, {guests}, "
+            f"{host['free_vcpus']} of {host['vcpus']} vCPUs and "
+            f"{host['free_memory_mib']} of {host['memory_mib']} MiB free")
 
 
 def look(options: Any) -> tuple[dict[str, Any], int]:
