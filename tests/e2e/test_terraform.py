@@ -1,8 +1,9 @@
-"""Terraform (or OpenTofu) with the AWS provider, where its program and a mirror of the provider are there: neither
-comes from Debian or PyPI. Apply, an empty plan straight after, destroy, and nothing is left."""
+"""Terraform (or OpenTofu) with the AWS provider, where its program and a mirror of the provider (TERRAFORM_MIRROR
+names one elsewhere) are there: neither comes from Debian or PyPI. Apply, an empty plan straight after, destroy, and nothing is left."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,8 +14,8 @@ import pytest
 from tests.e2e.conftest import Simulated
 
 PROGRAM = shutil.which("terraform") or shutil.which("tofu")
-MIRRORS = (Path("/usr/share/terraform/plugins"), Path("/usr/local/share/terraform/plugins"),
-           Path.home() / ".terraform.d" / "plugins")  # fmt: skip
+MIRRORS = (Path(os.environ.get("TERRAFORM_MIRROR", "/nowhere")), Path("/usr/share/terraform/plugins"),
+           Path("/usr/local/share/terraform/plugins"), Path.home() / ".terraform.d" / "plugins")  # fmt: skip
 MIRROR = next((place for place in MIRRORS if list(place.glob("*/hashicorp/aws"))), None)
 pytestmark = [
     pytest.mark.timeout(600), pytest.mark.where_present,
