@@ -1,5 +1,6 @@
 """Terraform (or OpenTofu) with the AWS provider, where its program and a mirror of the provider (TERRAFORM_MIRROR
-names one elsewhere) are there: neither comes from Debian or PyPI. Apply, an empty plan straight after, destroy, and nothing is left."""
+names one elsewhere) are there: neither comes from Debian or PyPI. Apply, an empty plan straight after, destroy, and
+nothing is left."""
 
 from __future__ import annotations
 
