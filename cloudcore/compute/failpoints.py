@@ -14,6 +14,10 @@ FAILPOINTS = (
     "compute.stopped",
     "compute.removed",
     "compute.cleaned",
+)
+
+# Of volumes. Apart, as those of the conductor are: tests/compute/ kills the agent at each.
+VOLUME_FAILPOINTS = (
     "compute.disks",
     "compute.attached",
     "compute.detached",

@@ -19,7 +19,7 @@ class InstanceType:
     name: str
     vcpus: int
     memory_mib: int
-    disk_gib: int  # the least size of the root disk; a larger image keeps its own size
+    disk_gib: int  # that a host must have to offer it; the root disk is as large as its image says, or as asked
 
 
 BUILT_IN = (

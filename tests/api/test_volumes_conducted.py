@@ -18,6 +18,7 @@ from cloudcore.rpc.compute import COMPUTE
 from cloudcore.rpc.conductor import CONDUCTOR
 from cloudcore.rpc.contract import client
 from cloudcore.rpc.images import IMAGES
+from cloudcore.store.books import Books
 from tests.api.conftest import Answer, Beyond, House
 from tests.conductor.wishes import at_rest
 from tests.conductor.world import IMAGE, PROJECT, World
@@ -97,8 +98,18 @@ def test_a_launch_makes_its_volumes_and_its_end_takes_those_that_end_with_it(clo
     assert cloud.world.used() == (0, 0, 0)
 
 
+def alone(books: Books, instance: str) -> None:
+    """New volumes lie on this instance's host: one of another host does not grow under a running guest."""
+    found = books.instances.find(instance)
+    assert found
+    for host in books.hosts.all():
+        books.hosts.enable(host.name, host.name == found.host)
+
+
 def test_a_volume_comes_to_a_running_guest_grows_under_it_and_leaves(cloud: Conducted) -> None:
     one, (root,) = launched(cloud)
+    cloud.world.store.run(alone, one)
+    cloud.world.run(2)
     volume = cloud.ask("CreateVolume", seconds=5, AvailabilityZone=ZONE, Size=2).text(".//volumeId")
     assert cloud.volume(volume) == "available"
     cloud.ask("AttachVolume", seconds=5, VolumeId=volume, InstanceId=one, Device="/dev/sdf")

@@ -4,7 +4,7 @@ from contextlib import suppress
 
 import pytest
 
-from cloudcore.compute.failpoints import FAILPOINTS
+from cloudcore.compute.failpoints import FAILPOINTS, VOLUME_FAILPOINTS
 from cloudcore.rpc.compute import WantedGuest
 from tests.compute.hosts import Host, Killed, deadly, name, wanted
 from tests.compute.test_disk_crashes import OF_COPIES, OF_DISKS, OF_RESTED_COPIES
@@ -28,7 +28,8 @@ async def crash(host, where, request):
 
 
 def test_every_failpoint_is_met_here_or_in_its_neighbour():
-    assert set(FAILPOINTS) == {*OF_LAUNCH, *OF_STOP, *OF_REMOVAL, *OF_DISKS, *OF_COPIES, *OF_RESTED_COPIES}
+    visited = {*OF_LAUNCH, *OF_STOP, *OF_REMOVAL, *OF_DISKS, *OF_COPIES, *OF_RESTED_COPIES}
+    assert {*FAILPOINTS, *VOLUME_FAILPOINTS} == visited
 
 
 @pytest.mark.parametrize("where", OF_LAUNCH)
