@@ -40,7 +40,7 @@ show` every key as it counts.
 OWN_TYPES = f"""
 The built-in types:
 
-| type | vCPUs | memory (MiB) | least root disk (GiB) |
+| type | vCPUs | memory (MiB) | disk that a host must have (GiB) |
 |---|---|---|---|
 {chr(10).join(f"| `{kind.name}` | {kind.vcpus} | {kind.memory_mib} | {kind.disk_gib} |" for kind in BUILT_IN)}
 

@@ -218,7 +218,8 @@ async def test_what_leaves_the_host_wears_its_address(host):
             run("ip", "-n", namespace, "addr", "add", address, "dev", "eth0")
             run("ip", "-n", namespace, "link", "set", "eth0", "up")
         listener = host.listening(outside, 99)
-        assert await reaches(host, guest, "192.0.2.2", 99)
+        once = await reaches(host, guest, "192.0.2.2", 99)
+        assert once or await reaches(host, guest, "192.0.2.2", 99), "a link that is new may lose the first"
         _, peer = listener.accept()
         assert peer[0] == "192.0.2.1"
     finally:
