@@ -23,7 +23,7 @@ setup: python ## only the set-up: system packages, .venv
 
 test: python ## set up what the tests need, and run them all
 	@$(PYTHON) setup/bootstrap.py --test
-	@.venv/bin/pytest -n 2 $(ARGS)
+	@.venv/bin/pytest -n 3 $(ARGS)
 
 status: ## what runs, and whether it is well
 	@$(ROOT) $(CLOUDCORE) status --state $(STATE)
