@@ -10,14 +10,14 @@ from typing import Any
 
 from cloudcore.api import block_devices, image_names, snapshot_actions, storage_quotas, tagging
 from cloudcore.api.calls import Call, Outcome
-from cloudcore.api.image_attributes import checked
+from cloudcore.api.descriptions import check_description
 from cloudcore.api.image_views import SIMPLE
 from cloudcore.api.instance_views import ROOT_DEVICE
 from cloudcore.api.registry import Action, Fate, accepted
 from cloudcore.domain import images
 from cloudcore.domain.ids import new_id
 from cloudcore.domain.images import Image
-from cloudcore.domain.volumes import FROM_NO_VOLUME, Content, Snapshot, SnapshotState, place_of
+from cloudcore.domain.volumes import FROM_NO_VOLUME, Content, Snapshot, SnapshotState, gibibytes, place_of
 from cloudcore.errors import CloudError, Code
 from cloudcore.rpc.faults import BusFault
 from cloudcore.rpc.images import ImageLocation, InspectedImage
@@ -25,7 +25,6 @@ from cloudcore.store.books import Books
 from cloudcore.store.pages import Wanted
 
 ROOT_NAME = re.compile(r"[A-Za-z0-9/_.-]{1,128}")
-ARCHITECTURES = ("i386", "x86_64", "arm64")
 LOCATION = 1024  # characters
 KINDS = ("image", "snapshot")
 
@@ -56,8 +55,8 @@ async def register_image(call: Call, asked: RegisterImage) -> Mapping[str, Any] 
     """Of an object, the worker reads the whole before the answer: what is registered can be started. A rehearsal ends
     before that, since the parts of a bundle are written together as one object."""
     image_names.check_name(asked.Name)
-    image_names.check_description(asked.Description)
-    if asked.Architecture not in ARCHITECTURES:
+    check_description(asked.Description)
+    if asked.Architecture not in image_names.ARCHITECTURES:
         raise CloudError(Code.BAD_VALUE, f"Invalid value '{asked.Architecture}' for Architecture")
     if not ROOT_NAME.fullmatch(asked.RootDeviceName):
         raise CloudError(Code.BAD_VALUE, f"Invalid value '{asked.RootDeviceName[:64]}' for RootDeviceName")
@@ -127,7 +126,7 @@ def _register(books: Books, call: Call, asked: RegisterImage, inspected: Inspect
     operations: tuple[str, ...] = ()
     if content.source != inspected.location:
         operations = (books.operations.begin("discard", inspected.location, 1, call.project, call.request_id),)
-    size = max(1, -(-content.virtual_size // 2**30))
+    size = gibibytes(content.virtual_size)
     storage_quotas.take_snapshots(books, call, 1)
     root = images.Mapping(asked.RootDeviceName, snapshot, size)
     further = block_devices.settled(books, call, block_devices.overridden((), asked.BlockDeviceMappings))
@@ -176,7 +175,7 @@ def _inserted(books: Books, call: Call, image: Image, tags: Tags, operations: tu
 
 
 async def deregister_image(call: Call, asked: DeregisterImage) -> Mapping[str, Any] | None:
-    return await call.change(_deregister, checked(asked.ImageId), asked.DeleteAssociatedSnapshots)
+    return await call.change(_deregister, image_names.check_id(asked.ImageId), asked.DeleteAssociatedSnapshots)
 
 
 def _deregister(books: Books, call: Call, id: str, with_snapshots: bool) -> Outcome:

@@ -7,30 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from cloudcore.api.calls import Call, Outcome
+from cloudcore.api.descriptions import check_description
+from cloudcore.api.image_names import check_id
 from cloudcore.api.image_views import SIMPLE, mapping_view
 from cloudcore.api.registry import Action, accepted
+from cloudcore.api.sharing import EVERYBODY, MOST_SHARED, Permission, Permissions, wanted
 from cloudcore.auth.rules import PROJECT_ID
-from cloudcore.domain.ids import well_formed
 from cloudcore.domain.images import Image
 from cloudcore.errors import CloudError, Code
 from cloudcore.store.books import Books
 
-EVERYBODY = "all"
-MOST_SHARED = 1000  # accounts per image
-DESCRIPTION = 255  # characters
 FARTHEST = 10 * 366 * 86400.0  # seconds from now that a deprecation may lie ahead: EC2's ten years for own images
-
-
-@dataclass(frozen=True, slots=True)
-class Permission:
-    UserId: str | None = None
-    Group: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PermissionChanges:
-    Add: tuple[Permission, ...] = ()
-    Remove: tuple[Permission, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +36,7 @@ class ModifyImageAttribute:
     ImageId: str
     Attribute: str | None = None
     Description: Text | None = None
-    LaunchPermission: PermissionChanges | None = None
+    LaunchPermission: Permissions | None = None
     OperationType: str | None = None
     UserGroups: tuple[str, ...] = ()
     UserIds: tuple[str, ...] = ()
@@ -73,20 +60,13 @@ class DisableImageDeprecation:
     ImageId: str
 
 
-def checked(image: str) -> str:
-    """Raises IMAGE_MALFORMED."""
-    if not well_formed("image", image):
-        raise CloudError(Code.IMAGE_MALFORMED, f"Invalid id: \"{image}\" (expecting \"ami-...\")")
-    return image
-
-
 # -- described ---------------------------------------------------------------------------------------------------------
 
 
 async def describe_image_attribute(call: Call, asked: DescribeImageAttribute) -> Mapping[str, Any] | None:
     if asked.Attribute not in ATTRIBUTES:
         raise CloudError(Code.BAD_VALUE, f"Invalid value '{asked.Attribute}' for Attribute")
-    return await call.look(_describe, call, checked(asked.ImageId), asked.Attribute)
+    return await call.look(_describe, call, check_id(asked.ImageId), asked.Attribute)
 
 
 def _describe(books: Books, call: Call, id: str, attribute: str) -> Mapping[str, Any]:
@@ -124,7 +104,7 @@ async def modify_image_attribute(call: Call, asked: ModifyImageAttribute) -> Map
         raise CloudError(Code.MISSING_PARAMETER, text)
     if description is not None and (add or remove):
         raise CloudError(Code.BAD_COMBINATION, "One attribute may be modified at a time")
-    return await call.change(_modify, checked(asked.ImageId), description, add, remove)
+    return await call.change(_modify, check_id(asked.ImageId), description, add, remove)
 
 
 def _description(asked: ModifyImageAttribute) -> str | None:
@@ -133,21 +113,13 @@ def _description(asked: ModifyImageAttribute) -> str | None:
         given = asked.Value if asked.Value is not None else given or ""
     elif asked.Attribute not in (None, "launchPermission"):
         raise CloudError(Code.BAD_VALUE, f"The attribute '{asked.Attribute}' of an image cannot be modified")
-    if given is not None and len(given) > DESCRIPTION:
-        raise CloudError(Code.BAD_VALUE, f"Description has at most {DESCRIPTION} characters")
+    check_description(given)
     return given
 
 
 def _changes(asked: ModifyImageAttribute) -> tuple[set[str], set[str]]:
     """(accounts to add, to remove), `all` for everybody."""
-    changes = asked.LaunchPermission or PermissionChanges()
-    add, remove = _named(changes.Add), _named(changes.Remove)
-    given = [Permission(UserId=id) for id in asked.UserIds] + [Permission(Group=name) for name in asked.UserGroups]
-    old = _named(given)
-    if old or asked.OperationType is not None:
-        if asked.OperationType not in ("add", "remove"):
-            raise CloudError(Code.BAD_VALUE, f"Invalid value '{asked.OperationType}' for OperationType: add or remove")
-        (add if asked.OperationType == "add" else remove).update(old)
+    add, remove = map(_named, wanted(asked.LaunchPermission, asked.OperationType, asked.UserIds, asked.UserGroups))
     if add & remove:
         raise CloudError(Code.BAD_COMBINATION, f"'{min(add & remove)}' is to be added and removed at once")
     return add, remove
@@ -180,7 +152,7 @@ def _modify(books: Books, call: Call, id: str, description: str | None, add: set
 async def reset_image_attribute(call: Call, asked: ResetImageAttribute) -> Mapping[str, Any] | None:
     if asked.Attribute != "launchPermission":
         raise CloudError(Code.BAD_VALUE, f"Invalid value '{asked.Attribute}' for Attribute: launchPermission")
-    return await call.change(_reset, checked(asked.ImageId))
+    return await call.change(_reset, check_id(asked.ImageId))
 
 
 def _reset(books: Books, call: Call, id: str) -> Outcome:
@@ -197,11 +169,11 @@ async def enable_image_deprecation(call: Call, asked: EnableImageDeprecation) ->
     at, now = asked.DeprecateAt, call.cloud.clock.seconds()
     if not now - 60 <= at <= now + FARTHEST:
         raise CloudError(Code.BAD_VALUE, "DeprecateAt must lie between now and ten years from now")
-    return await call.change(_deprecate, checked(asked.ImageId), at - at % 60)  # EC2 rounds to the minute
+    return await call.change(_deprecate, check_id(asked.ImageId), at - at % 60)  # EC2 rounds to the minute
 
 
 async def disable_image_deprecation(call: Call, asked: DisableImageDeprecation) -> Mapping[str, Any] | None:
-    return await call.change(_deprecate, checked(asked.ImageId), None)
+    return await call.change(_deprecate, check_id(asked.ImageId), None)
 
 
 def _deprecate(books: Books, call: Call, id: str, at: float | None) -> Outcome:

@@ -9,7 +9,7 @@ from typing import Any
 
 from cloudcore.api import block_devices, client_tokens, image_names, owned, storage_quotas, tagging
 from cloudcore.api.calls import Call, Outcome
-from cloudcore.api.image_attributes import checked
+from cloudcore.api.descriptions import check_description
 from cloudcore.api.registry import Action, accepted
 from cloudcore.domain import images
 from cloudcore.domain.ids import new_id
@@ -51,7 +51,7 @@ class CopyImage:
 
 async def create_image(call: Call, asked: CreateImage) -> Mapping[str, Any] | None:
     image_names.check_name(asked.Name)
-    image_names.check_description(asked.Description)
+    check_description(asked.Description)
     owned.checked([asked.InstanceId])
     tags = tagging.by_kind(asked.TagSpecifications, KINDS)
     return await call.change(_create, asked, tags)
@@ -119,13 +119,13 @@ def _pending(books: Books, call: Call, id: str, asked: CreateImage, instance: In
 
 async def copy_image(call: Call, asked: CopyImage) -> Mapping[str, Any] | None:
     image_names.check_name(asked.Name)
-    image_names.check_description(asked.Description)
+    check_description(asked.Description)
     if asked.SourceRegion not in (call.cloud.region, *call.cloud.aliases):
         text = f"Invalid value '{asked.SourceRegion}' for SourceRegion: there is {call.cloud.region}"
         raise CloudError(Code.BAD_VALUE, text)
     tags = tagging.by_kind(asked.TagSpecifications, KINDS)
     token = client_tokens.token(call, asked.ClientToken)
-    return await call.change(_copy, asked, checked(asked.SourceImageId), tags, token)
+    return await call.change(_copy, asked, image_names.check_id(asked.SourceImageId), tags, token)
 
 
 def _copy(books: Books, call: Call, asked: CopyImage, source: str, tags: Mapping[str, Mapping[str, str]],

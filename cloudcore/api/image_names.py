@@ -1,16 +1,17 @@
-"""What an image may be called and described as, whichever way it is made."""
+"""Ids and names of images, whichever way they are made, and what they may be made for."""
 
 from __future__ import annotations
 
 import re
 
+from cloudcore.domain.ids import well_formed
 from cloudcore.errors import CloudError, Code
 from cloudcore.store.books import Books
 from cloudcore.store.images import name_duplicate
 from cloudcore.store.pages import Wanted
 
+ARCHITECTURES = ("x86_64", "i386", "arm64")
 NAME = re.compile(r"[A-Za-z0-9()\[\] ./\-'@_]{3,128}", re.ASCII)
-DESCRIPTION = 255  # characters
 
 
 def check_name(name: str) -> None:
@@ -19,9 +20,11 @@ def check_name(name: str) -> None:
         raise CloudError(Code.BAD_VALUE, text)
 
 
-def check_description(description: str | None) -> None:
-    if len(description or "") > DESCRIPTION:
-        raise CloudError(Code.BAD_VALUE, f"Description has at most {DESCRIPTION} characters")
+def check_id(image: str) -> str:
+    """Raises IMAGE_MALFORMED."""
+    if not well_formed("image", image):
+        raise CloudError(Code.IMAGE_MALFORMED, f"Invalid id: \"{image}\" (expecting \"ami-...\")")
+    return image
 
 
 def check_free(books: Books, project: str, name: str) -> None:

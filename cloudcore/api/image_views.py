@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +11,7 @@ from cloudcore.api.describing import TAG_FILTERS, Asked, Filter, Kind, Row, desc
 from cloudcore.api.registry import Action, Ignored
 from cloudcore.api.wire_answers import timestamp
 from cloudcore.domain import images
+from cloudcore.domain.filters import literal
 from cloudcore.domain.images import Image
 from cloudcore.errors import Code
 from cloudcore.store.books import Books
@@ -140,10 +140,10 @@ async def describe_images(call: Call, asked: DescribeImages) -> Mapping[str, Any
     that one."""
     filters = list(asked.Filters)
     if asked.Owners:
-        owners = tuple(call.project if owner == "self" else _literal(owner) for owner in asked.Owners)
+        owners = tuple(call.project if owner == "self" else literal(owner) for owner in asked.Owners)
         filters.append(Filter("owner-id", owners))
     if asked.ExecutableUsers:
-        users = tuple(call.project if user == "self" else _literal(user) for user in asked.ExecutableUsers)
+        users = tuple(call.project if user == "self" else literal(user) for user in asked.ExecutableUsers)
         filters.append(Filter(EXECUTABLE, users))
     wanted = Asked(asked.ImageIds, tuple(filters), asked.MaxResults, asked.NextToken)
     found = await call.look(describe, call, SHARED if asked.ExecutableUsers else IMAGE, wanted)
@@ -161,11 +161,6 @@ def _old(item: Mapping[str, Any], call: Call) -> bool:
 
 def _without(item: Mapping[str, Any]) -> Mapping[str, Any]:
     return {name: value for name, value in item.items() if name != "Executable"}
-
-
-def _literal(text: str) -> str:
-    """No wildcard: who asks for the owner `*` asks for nobody."""
-    return re.sub(r"([*?\\])", r"\\\1", text)
 
 
 ACTIONS = {"DescribeImages": Action(describe_images, DescribeImages,

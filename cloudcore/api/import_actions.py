@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from cloudcore.api import client_tokens, image_names, storage_quotas, tagging
+from cloudcore.api import client_tokens, descriptions, image_names, storage_quotas, tagging
 from cloudcore.api.calls import Call, Outcome
 from cloudcore.api.describing import TAG_FILTERS, Asked, Filter, Kind, Row, describe
 from cloudcore.api.instance_views import ROOT_DEVICE
@@ -22,7 +22,6 @@ from cloudcore.store.pages import Wanted
 from cloudcore.store.requests import Token
 
 FORMATS = ("raw", "qcow2")
-ARCHITECTURES = ("x86_64", "i386", "arm64")
 KINDS = {"image": "import-image-task", "snapshot": "import-snapshot-task"}
 
 
@@ -83,14 +82,14 @@ async def import_snapshot(call: Call, asked: ImportSnapshot) -> Mapping[str, Any
 async def import_image(call: Call, asked: ImportImage) -> Mapping[str, Any] | None:
     if len(asked.DiskContainers) != 1:
         raise CloudError(Code.BAD_VALUE, "An image is imported from exactly one disk container")
-    if asked.Architecture not in (None, *ARCHITECTURES):
+    if asked.Architecture not in (None, *image_names.ARCHITECTURES):
         raise CloudError(Code.BAD_VALUE, f"Invalid value '{asked.Architecture}' for Architecture")
     return await _begin(call, "image", asked, asked.DiskContainers[0])
 
 
 async def _begin(call: Call, kind: str, asked: ImportSnapshot | ImportImage,
                  container: Container) -> Mapping[str, Any] | None:  # fmt: skip
-    image_names.check_description(asked.Description)
+    descriptions.check_description(asked.Description)
     location = _location(container)
     tags = tagging.by_kind(asked.TagSpecifications, (KINDS[kind],))[KINDS[kind]]
     token = client_tokens.token(call, asked.ClientToken)
@@ -119,7 +118,7 @@ def _location(container: Container) -> str:
 def _wanted(call: Call, kind: str, asked: ImportSnapshot | ImportImage, location: str, format: str) -> ImportTask:
     id = new_id(KINDS[kind], call.cloud.random)
     image = new_id("image", call.cloud.random) if kind == "image" else None
-    architecture = (asked.Architecture if isinstance(asked, ImportImage) else None) or ARCHITECTURES[0]
+    architecture = (asked.Architecture if isinstance(asked, ImportImage) else None) or image_names.ARCHITECTURES[0]
     wanted = Import(new_id("snapshot", call.cloud.random), image, id if image else "", asked.Description or "",
                     architecture, ROOT_DEVICE, format=format)  # fmt: skip
     return ImportTask(id, call.project, kind, ImportState.ACTIVE, 0.0, location, wanted, asked.Description or "",
@@ -220,7 +219,7 @@ async def cancel_import_task(call: Call, asked: CancelImportTask) -> Mapping[str
         raise CloudError(Code.MISSING_PARAMETER, "The request must contain the parameter ImportTaskId")
     if not any(well_formed(kind, id) for kind in KINDS.values()):
         raise CloudError(Code.IMPORT_TASK_MALFORMED, f"Invalid id: \"{id}\" (expecting \"import-ami-...\")")
-    return await call.change(_cancel, id, (asked.CancelReason or "")[:image_names.DESCRIPTION])
+    return await call.change(_cancel, id, (asked.CancelReason or "")[:descriptions.LONGEST])
 
 
 def _cancel(books: Books, call: Call, id: str, reason: str) -> Outcome:

@@ -11,6 +11,7 @@ from cloudcore.api import (
     block_devices,
     client_tokens,
     groups_of_project,
+    image_names,
     instance_views,
     launch_volumes,
     metadata_options,
@@ -125,8 +126,7 @@ def _order(call: Call, asked: RunInstances) -> Order:
         raise CloudError(Code.BAD_VALUE, f"Value ({asked.MaxCount}) for parameter MaxCount is over {MOST_AT_ONCE}")
     if not asked.ImageId:
         raise CloudError(Code.MISSING_PARAMETER, "The request must contain the parameter ImageId")
-    if not well_formed("image", asked.ImageId):
-        raise CloudError(Code.IMAGE_MALFORMED, f"Invalid id: \"{asked.ImageId}\" (expecting \"ami-...\")")
+    image_names.check_id(asked.ImageId)
     kind = _kind(call, asked.InstanceType)
     if asked.InstanceInitiatedShutdownBehavior not in (None, "stop", "terminate"):
         text = f"Invalid value '{asked.InstanceInitiatedShutdownBehavior}' for InstanceInitiatedShutdownBehavior"

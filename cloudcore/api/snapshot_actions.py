@@ -10,6 +10,7 @@ from typing import Any
 from cloudcore.api import owned, snapshot_views, storage_ids, storage_quotas, tagging
 from cloudcore.api.calls import Call, Outcome
 from cloudcore.api.describing import TAG_FILTERS, Asked, Filter, Kind, Row, describe
+from cloudcore.api.descriptions import check_description
 from cloudcore.api.registry import Action, Fate, Ignored, accepted
 from cloudcore.domain.filters import literal
 from cloudcore.domain.ids import new_id
@@ -19,7 +20,6 @@ from cloudcore.errors import CloudError, Code
 from cloudcore.store.books import Books
 from cloudcore.store.pages import Wanted
 
-DESCRIPTION = 255  # characters
 WHOLE = (VolumeState.AVAILABLE, VolumeState.IN_USE)
 
 
@@ -98,11 +98,6 @@ def _pending(books: Books, call: Call, volume: Volume, instance: Instance | None
     running = instance.id if instance is not None and instance.state is State.RUNNING else None
     return Snapshot(id, call.project, volume.id, volume.size_gib, SnapshotState.PENDING, books.now(), id,
                     description or "", instance=running)  # fmt: skip
-
-
-def check_description(text: str | None) -> None:
-    if len(text or "") > DESCRIPTION:
-        raise CloudError(Code.BAD_VALUE, f"Description has at most {DESCRIPTION} characters")
 
 
 async def create_snapshots(call: Call, asked: CreateSnapshots) -> Mapping[str, Any] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,25 +9,13 @@ from typing import Any
 from cloudcore.api import storage_ids
 from cloudcore.api.calls import Call, Outcome
 from cloudcore.api.registry import Action
+from cloudcore.api.sharing import EVERYBODY, MOST_SHARED, Permission, Permissions, wanted
+from cloudcore.auth.rules import PROJECT_ID
 from cloudcore.errors import CloudError, Code
 from cloudcore.store.books import Books
 
-PERMISSION, EVERYBODY = "createVolumePermission", "all"
-ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
+PERMISSION = "createVolumePermission"
 MOST = 500  # accounts in one request
-MOST_SHARED = 1000  # accounts per snapshot
-
-
-@dataclass(frozen=True, slots=True)
-class Permission:
-    UserId: str | None = None
-    Group: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Permissions:
-    Add: tuple[Permission, ...] = ()
-    Remove: tuple[Permission, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +55,7 @@ async def modify_snapshot_attribute(call: Call, asked: ModifySnapshotAttribute) 
     if asked.Attribute not in (None, PERMISSION):
         raise CloudError(Code.BAD_VALUE, f"Invalid value '{asked.Attribute}' for Attribute; {PERMISSION} can change")
     storage_ids.check_snapshot(asked.SnapshotId)
-    given = asked.CreateVolumePermission or Permissions()
-    add, remove = list(given.Add), list(given.Remove)
-    named = [*(Permission(UserId=user) for user in asked.UserIds), *(Permission(Group=one) for one in asked.GroupNames)]
-    if named or asked.OperationType is not None:
-        if asked.OperationType not in ("add", "remove"):
-            raise CloudError(Code.BAD_VALUE, f"Invalid value '{asked.OperationType}' for OperationType: add or remove")
-        (add if asked.OperationType == "add" else remove).extend(named)
+    add, remove = wanted(asked.CreateVolumePermission, asked.OperationType, asked.UserIds, asked.GroupNames)
     if not add and not remove:
         raise CloudError(Code.MISSING_PARAMETER, "The request must say to whom to give the permission or take it from")
     if len(add) + len(remove) > MOST:
@@ -87,7 +68,7 @@ def _checked(given: Sequence[Permission]) -> tuple[list[str], bool]:
     for one in given:
         if one.Group not in (None, EVERYBODY):
             raise CloudError(Code.BAD_VALUE, f"Invalid value '{(one.Group or '')[:64]}' for group: {EVERYBODY}")
-        if one.UserId is not None and not ACCOUNT.fullmatch(one.UserId):
+        if one.UserId is not None and not PROJECT_ID.fullmatch(one.UserId):
             text = f"Invalid value '{one.UserId[:64]}' for userId: an account has twelve digits"
             raise CloudError(Code.BAD_VALUE, text)
         if one.UserId is None and one.Group is None:

@@ -8,13 +8,12 @@ from cloudcore.conductor.subjects import REASON_LENGTH, Outdated, in_time
 from cloudcore.domain.images import Image, Mapping
 from cloudcore.domain.imports import ImportState, ImportTask
 from cloudcore.domain.operations import GIVES_UP
-from cloudcore.domain.volumes import FROM_NO_VOLUME, Content, Snapshot, SnapshotState, place_of
+from cloudcore.domain.volumes import FROM_NO_VOLUME, Content, Snapshot, SnapshotState, gibibytes, place_of
 from cloudcore.errors import CloudError, Code
 from cloudcore.rpc.images import ImageLocation, InspectedImage
 from cloudcore.store.books import Books
 from cloudcore.store.operations import Step
 
-GIB = 2**30
 FOR_GOOD = frozenset({Code.IMAGE_INVALID, Code.IMAGE_MANIFEST, Code.NOT_AUTHORISED, Code.RESOURCE_UNKNOWN})
 
 
@@ -61,7 +60,7 @@ def adopted(books: Books, step: Step, found: InspectedImage) -> Step | None:
         discard_object(books, found.location, step.project, step.request_id)  # cancelled meanwhile
         return books.operations.finish(step)
     keep(books, Content(found.sha256, found.location, found.size, found.format, found.virtual_size), step)
-    size = max(1, -(-found.virtual_size // GIB))
+    size = gibibytes(found.virtual_size)
     snapshot = Snapshot(
         task.wanted.snapshot, task.project, FROM_NO_VOLUME, size, SnapshotState.COMPLETED, books.now(),
         task.wanted.snapshot, task.description, 100, found.sha256)  # fmt: skip

@@ -172,6 +172,11 @@ FROM_NO_VOLUME = "vol-ffffffff"
 BUCKET = "cloudcore-snapshots"  # the bucket of the cloud itself: each copy has a key of its own there
 
 
+def gibibytes(size: int) -> int:
+    """How large a volume must be to hold so many bytes."""
+    return max(1, -(-size // 2**30))
+
+
 def place_of(snapshot: str) -> str:
     """`bucket/key` that a copy for this snapshot is written to."""
     return f"{BUCKET}/{snapshot}"
